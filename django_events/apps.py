@@ -1,0 +1,17 @@
+"""The Django app: finds declarations and registers checks. Starts no thread and no client."""
+
+from django.apps import AppConfig
+
+
+class DjangoEventsConfig(AppConfig):
+    """``django_events`` in INSTALLED_APPS."""
+
+    name = "django_events"
+    verbose_name = "Events"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django_events import checks, registry
+
+        checks.register_checks()
+        registry.discover()

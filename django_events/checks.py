@@ -1,0 +1,130 @@
+"""System checks of settings and declarations. None of them connects to anything."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections
+
+from django_events import conf, handlers, topics
+from django_events.conf import settings
+from django_events.exceptions import EventsError
+from django_events.kafka import config, names
+
+
+def register_checks() -> None:
+    """Have ``manage.py check`` run the checks of this module. Idempotent."""
+    register(check_settings)
+    register(check_declarations)
+    register(check_sqlite)
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E001–E004, W001: ``settings.DJANGO_EVENTS``."""
+    try:
+        given = conf.configured()
+    except EventsError as error:
+        return [Error(str(error), id="django_events.E001")]
+    found: list[CheckMessage] = [*_unknown_names(given), *_wrong_types(given)]
+    if found:
+        return found  # the checks below read the settings, which would raise
+    found += [Error(text, id="django_events.E003") for text in config.problems()]
+    found += _unknown_databases()
+    if not given.get("SOURCE"):
+        found.append(_no_source())
+    return found
+
+
+def check_declarations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E005–E006: topics and groups that collide with each other in Kafka. What is wrong alone raises at once."""
+    try:
+        prefix = settings.PREFIX
+    except EventsError:
+        return []  # E002 says it
+    return [*_colliding_topics(), *_too_long_names(prefix)]
+
+
+def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W002: SQLite without the options with which several processes can write."""
+    return [_sqlite_options(alias) for alias in django_settings.DATABASES if _is_unprepared_sqlite(alias)]
+
+
+def _unknown_names(given: Any) -> Iterator[CheckMessage]:
+    for name in sorted(set(map(str, given)) - conf.names()):
+        yield Error(
+            f"settings.DJANGO_EVENTS has no setting named {name!r}.",
+            hint=f"Remove it, or use one of: {', '.join(sorted(conf.names()))}.",
+            id="django_events.E001",
+        )
+
+
+def _wrong_types(given: Any) -> Iterator[CheckMessage]:
+    for name in sorted(conf.names() & set(given)):
+        problem = conf.wrong_type(name, given[name])
+        if problem:
+            yield Error(problem, id="django_events.E002")
+
+
+def _unknown_databases() -> Iterator[CheckMessage]:
+    for alias in settings.DATABASES:
+        if alias not in django_settings.DATABASES:
+            yield Error(
+                f"settings.DJANGO_EVENTS['DATABASES'] names {alias!r}, which is not in settings.DATABASES.",
+                hint=f"Use aliases of databases with an outbox: {', '.join(django_settings.DATABASES)}.",
+                id="django_events.E004",
+            )
+
+
+def _no_source() -> CheckMessage:
+    try:
+        source = conf.default_source()
+    except EventsError as error:
+        return Error(str(error), id="django_events.E002")
+    return Warning(
+        f"settings.DJANGO_EVENTS['SOURCE'] is not set; events are sent with source {source!r}.",
+        hint="Set it to a name for this site that stays when the settings module is renamed: the source is part "
+        "of what makes an event unique.",
+        id="django_events.W001",
+    )
+
+
+def _colliding_topics() -> Iterator[CheckMessage]:
+    seen: dict[str, str] = {}
+    for topic in topics.declared():
+        other = seen.setdefault(topic.name.replace(".", "_"), topic.name)
+        if other != topic.name:
+            yield Error(
+                f"The topics {other!r} and {topic.name!r} differ only in '.' and '_', which Kafka does not allow.",
+                hint="Rename one of them.",
+                id="django_events.E005",
+            )
+
+
+def _too_long_names(prefix: str) -> Iterator[CheckMessage]:
+    wanted = {topic.name for topic in topics.declared()}
+    wanted |= {names.dead_letter_topic(topic, group.name) for group in handlers.declared() for topic in group.topics}
+    for name in sorted(wanted):
+        if len(prefix + name) > names.LONGEST_TOPIC:
+            yield Error(
+                f"The topic {prefix + name!r} has {len(prefix + name)} characters; Kafka allows {names.LONGEST_TOPIC}.",
+                hint="Shorten the setting PREFIX, the topic's name or the group's name.",
+                id="django_events.E006",
+            )
+
+
+def _is_unprepared_sqlite(alias: str) -> bool:
+    if alias not in settings.DATABASES or connections[alias].vendor != "sqlite":
+        return False
+    options = connections[alias].settings_dict.get("OPTIONS", {})
+    return options.get("transaction_mode") != "IMMEDIATE" or "WAL" not in options.get("init_command", "").upper()
+
+
+def _sqlite_options(alias: str) -> CheckMessage:
+    return Warning(
+        f"The SQLite database {alias!r} is not set up for several processes: they will meet 'database is locked'.",
+        hint="Add OPTIONS = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, 'init_command': "
+        "'PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL'}. SQLite is for trying things out; use PostgreSQL.",
+        id="django_events.W002",
+    )

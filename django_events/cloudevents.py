@@ -1,0 +1,281 @@
+"""Events as CloudEvents 1.0 records, and back. Bodies are bytes here; codecs know payloads.
+
+Written: the binary content mode of the Kafka protocol binding (attributes as ``ce_*`` headers, CloudEvents Kafka
+binding 1.0.2, section 3.2). Read: that, the structured JSON mode (3.3), and records that are no CloudEvents at all.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from django_events.events import NO_EXTENSIONS, Event
+from django_events.exceptions import DecodeError, EventTooLarge, InvalidEvent
+from django_events.kafka import spec
+from django_events.kafka.record import Headers, ReceivedRecord, Record
+
+STRUCTURED = "application/cloudevents+json"
+SEQUENCE_HEADER = "ce_sequence"
+
+CORE = ("specversion", "id", "type", "source", "subject", "time", "dataschema")
+"""The attributes that CloudEvents itself defines, without the content type, in the order in which we write them."""
+
+_EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
+_RESERVED_EXTENSIONS = frozenset((*CORE, "datacontenttype", "data", "sequence"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What a record says of itself, before a handler's topic makes its body a payload. Missing means None."""
+
+    id: str | None
+    source: str | None
+    type: str | None
+    subject: str | None
+    time: datetime | None
+    dataschema: str | None
+    specversion: str
+    content_type: str
+    data: bytes | None
+    extensions: Mapping[str, str]
+    headers: tuple[tuple[str, str | None], ...]
+
+
+# ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def encode(event: Event[Any]) -> Record:
+    """The event as a record in binary content mode. Raises EventTooLarge above the topic's declared limit."""
+    headers: Headers = [(f"ce_{name}", text.encode()) for name in CORE if (text := _text_of(event, name)) is not None]
+    headers.append(("content-type", event.content_type.encode()))
+    headers += [(f"ce_{name}", text.encode()) for name, text in event.extensions.items()]
+    headers += [(name, to_bytes(text)) for name, text in event.headers]
+    record = Record(event.topic, to_bytes(event.key), event.data, headers)
+    _check_size(record)
+    return record
+
+
+def check_attributes(event: Event[Any]) -> None:
+    """Raise InvalidEvent if a key, attribute, extension or header cannot be carried by Kafka and CloudEvents."""
+    _check_text("key", event.key)
+    for name in ("id", "source", "type"):
+        if not getattr(event, name):
+            raise InvalidEvent(f"The event's {name} is empty. Give it a text, or leave it out for the default.")
+    for name in ("id", "source", "type", "subject", "dataschema"):
+        _check_text(name, getattr(event, name))
+    _check_time(event.time)
+    for name, value in event.extensions.items():
+        _check_extension(name, value)
+    for name, text in event.headers:
+        _check_header(name, text)
+
+
+def to_bytes(text: str | None) -> bytes | None:
+    """The text in UTF-8, with escaped bytes as they were; the opposite of ``to_text``."""
+    return None if text is None else text.encode("utf-8", "surrogateescape")
+
+
+def _text_of(event: Event[Any], attribute: str) -> str | None:
+    value = getattr(event, attribute)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return None if value is None else str(value)
+
+
+def _check_size(record: Record) -> None:
+    declared = spec.declared(record.topic)
+    limit = declared.max_bytes if declared else spec.DEFAULT_LIMIT
+    size = spec.OVERHEAD + len(record.key or b"") + len(record.value or b"")
+    size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    if size > limit:
+        raise EventTooLarge(
+            f"An event for topic {record.topic!r} has {size:,} bytes with key and headers; its limit is {limit:,}. "
+            "Send less (a reference to where the data lies), or declare Topic(…, max_bytes=…)."
+        )
+
+
+def _check_text(what: str, text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise InvalidEvent(f"The event's {what} must be a text or None, not {text!r:.80}. Use str(…).")
+    _check_encodable(what, text)
+    if "\0" in text and what != "key":
+        raise InvalidEvent(f"The event's {what} {text!r:.80} has a NUL character. Remove it.")
+
+
+def _check_encodable(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(
+            f"The event's {what} {text!r:.80} has half a character (a lone surrogate). Remove it."
+        ) from error
+
+
+def _check_time(time: object) -> None:
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InvalidEvent(f"The event's time must be a datetime with time zone, not {time!r:.80}.")
+
+
+def _check_extension(name: object, value: object) -> None:
+    if not isinstance(name, str) or not _EXTENSION_NAME.fullmatch(name) or name in _RESERVED_EXTENSIONS:
+        raise InvalidEvent(
+            f"{name!r:.80} is not the name of a CloudEvents extension. Use 1 to 20 of a–z and 0–9, and none of "
+            f"{', '.join(sorted(_RESERVED_EXTENSIONS))}."
+        )
+    if not isinstance(value, str):
+        raise InvalidEvent(f"The extension {name!r} must be a text, not {value!r:.80}. Use str(…).")
+    _check_encodable(f"extension {name!r}", value)
+
+
+def _check_header(name: object, text: object) -> None:
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InvalidEvent(f"{name!r:.80} is not the name of a header. Use a text that is not empty, without NUL.")
+    _check_encodable("header name", name)
+    lowered = name.lower()
+    if lowered.startswith("ce_") or lowered == "content-type" or lowered.startswith("dead-letter-"):
+        raise InvalidEvent(
+            f"The header {name!r} is written by django_events itself. Use the event's attributes, "
+            "extensions={…}, or another name."
+        )
+    if text is not None and not isinstance(text, str):
+        raise InvalidEvent(f"The header {name!r} must be a text or None, not {text!r:.80}. Use str(…).")
+    if text is not None:
+        _check_encodable(f"header {name!r}", text)
+
+
+# ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decode(record: ReceivedRecord) -> Attributes:
+    """What the record says of itself. Raises DecodeError if it cannot be read; never anything else."""
+    if record.unreadable:
+        raise DecodeError(f"The record {record} has headers that cannot be read: {record.unreadable}.")
+    content_type = _header(record.headers, "content-type") or ""
+    if _media_type(content_type) == STRUCTURED:
+        return _decode_structured(record)
+    return _decode_binary(record, content_type)
+
+
+def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, str]:
+    """What makes this event unique: topic, source and id; without an id its first place in Kafka."""
+    if attributes.id:
+        return (record.topic, attributes.source or "", attributes.id)
+    return (record.topic, "", f"{record.partition.number}@{record.offset}")
+
+
+def made_up_id(record: ReceivedRecord, attributes: Attributes) -> str:
+    """An id for an event that came without one: the same whenever the same record is read."""
+    parts = (
+        attributes.data or b"",
+        attributes.content_type.encode("utf-8", "surrogateescape"),
+        (attributes.source or "").encode("utf-8", "surrogateescape"),
+        (attributes.time.isoformat() if attributes.time else "").encode(),
+        f"{record.topic} {record.partition.number} {record.offset}".encode(),
+    )
+    return digest(parts).hexdigest()
+
+
+def digest(parts: Iterable[bytes]) -> "hashlib.blake2b":
+    """A 128-bit digest of the parts; where one ends and the next begins counts."""
+    result = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        result.update(len(part).to_bytes(8, "big"))
+        result.update(part)
+    return result
+
+
+def to_text(value: bytes | None) -> str | None:
+    """The bytes as text; what is not UTF-8 is escaped (``surrogateescape``), so nothing is lost."""
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def _decode_binary(record: ReceivedRecord, content_type: str) -> Attributes:
+    attributes: dict[str, str] = {}
+    others = []
+    for name, value in record.headers:
+        lowered = name.lower()
+        if lowered.startswith("ce_"):
+            attributes.setdefault(lowered[3:], to_text(value) or "")
+        elif lowered != "content-type":
+            others.append((name, to_text(value)))
+    return _attributes(attributes, content_type, record.value, tuple(others))
+
+
+def _decode_structured(record: ReceivedRecord) -> Attributes:
+    try:
+        envelope = msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw])
+        data = _structured_data(envelope)
+        texts = {name: _scalar(name, raw) for name, raw in envelope.items()}
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DecodeError(f"The record {record} is not a CloudEvent in JSON: {error}") from error
+    others = tuple((name, to_text(value)) for name, value in record.headers if name.lower() != "content-type")
+    content_type = texts.pop("datacontenttype", "") or "application/json"
+    return _attributes({k: v for k, v in texts.items() if v is not None}, content_type, data, others)
+
+
+def _structured_data(envelope: dict[str, msgspec.Raw]) -> bytes | None:
+    """``data`` (a JSON value, or JSON in a text, as some writers do) or ``data_base64``; both leave the envelope."""
+    encoded, plain = envelope.pop("data_base64", None), envelope.pop("data", None)
+    if encoded is not None:
+        text = msgspec.json.decode(encoded, type=str)
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"data_base64: {error}") from error
+    if plain is None:
+        return None
+    data = bytes(plain)
+    return msgspec.json.decode(data, type=str).encode() if data.startswith(b'"') else data
+
+
+def _scalar(name: str, raw: msgspec.Raw) -> str | None:
+    value = msgspec.json.decode(raw)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        raise ValueError(f"attribute {name!r} is not a text or number")
+    return None if value is None else str(value)
+
+
+def _attributes(
+    given: dict[str, str], content_type: str, data: bytes | None, headers: tuple[tuple[str, str | None], ...]
+) -> Attributes:
+    extensions = {name: text for name, text in given.items() if name not in CORE}
+    return Attributes(
+        id=given.get("id") or None,
+        source=given.get("source") or None,
+        type=given.get("type") or None,
+        subject=given.get("subject") or None,
+        time=_time(given.get("time")),
+        dataschema=given.get("dataschema") or None,
+        specversion=given.get("specversion") or "1.0",
+        content_type=content_type or "application/json",
+        data=data,
+        extensions=extensions or NO_EXTENSIONS,
+        headers=headers,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    """The time, or None if it cannot be read: a handler seldom needs it, so it is no reason to refuse the event."""
+    try:
+        time = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    return next((to_text(value) for given, value in headers if given.lower() == name), None)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()

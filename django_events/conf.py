@@ -1,0 +1,110 @@
+"""The settings in ``settings.DJANGO_EVENTS``: their names, defaults and types.
+
+Values are read when they are used and never kept, so ``override_settings`` works.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from django_events.exceptions import SettingsError
+
+
+class Settings:
+    """``settings.DJANGO_EVENTS`` as attributes. Thread-safe; reading one raises SettingsError if its type is wrong."""
+
+    KAFKA: Mapping[str, Any] = {}
+    """librdkafka options of every client. Default: none, so librdkafka's own default broker list, which is empty.
+    A value may be a function without arguments; it is called when a client is built (secrets)."""
+
+    KAFKA_PRODUCER: Mapping[str, Any] = {}
+    """librdkafka options of producers, in front of ``KAFKA``. Default: none."""
+
+    KAFKA_CONSUMER: Mapping[str, Any] = {}
+    """librdkafka options of consumers, in front of ``KAFKA``. Default: none."""
+
+    SOURCE: str = ""
+    """The CloudEvents ``source`` of the events that this site sends. It is part of what makes an event unique, so it
+    must not change from server to server. Default: the first part of the settings module's name."""
+
+    PREFIX: str = ""
+    """Put literally in front of every topic and group name in Kafka. Default: nothing."""
+
+    DATABASES: Sequence[str] = ("default",)
+    """Aliases of the databases that have an outbox. Never a read replica. Default: ``["default"]``."""
+
+    SEND_AFTER_COMMIT: bool = True
+    """Whether this process sends its events itself right after commit. Default: True.
+    False leaves all of them to ``manage.py catchup``."""
+
+    REQUIRE_TRANSACTION: bool = True
+    """Whether ``send()`` outside of ``transaction.atomic()`` is an error. Default: True, because without a
+    transaction the event and the change that it tells of can be separated by a crash."""
+
+    AUTO_CREATE_TOPICS: bool = True
+    """Whether declared topics that Kafka does not have are created on first use. Default: True."""
+
+    EXIT_TIMEOUT: float = 2.0
+    """How many seconds a process that exits waits for its last events to be sent. Default: 2. What is
+    not sent by then stays in the outbox for ``manage.py catchup``."""
+
+    def __getattribute__(self, name: str) -> Any:
+        default = object.__getattribute__(self, name)
+        if not name.isupper():
+            return default
+        value = configured().get(name, default)
+        problem = wrong_type(name, value)
+        if problem:
+            raise SettingsError(problem)
+        return value or default_source() if name == "SOURCE" else value
+
+
+def configured() -> Mapping[str, Any]:
+    """What the site has put into ``settings.DJANGO_EVENTS``; raises SettingsError if that is not a dict."""
+    given = getattr(django_settings, "DJANGO_EVENTS", {})
+    if not isinstance(given, Mapping):
+        raise SettingsError(f"settings.DJANGO_EVENTS must be a dict, not {given!r}.")
+    return given
+
+
+def names() -> frozenset[str]:
+    """The names of all settings."""
+    return frozenset(name for name in vars(Settings) if name.isupper())
+
+
+def wrong_type(name: str, value: object) -> str | None:
+    """What is wrong with the type of this setting's value, as a sentence with a remedy; None if nothing is."""
+    wanted, remedy = _TYPES[type(getattr(Settings, name))]
+    fits = isinstance(value, wanted) and not (isinstance(value, str) and wanted is Sequence)
+    fits = fits and not (isinstance(value, bool) and bool not in _as_tuple(wanted))
+    if fits:
+        return None
+    return f"settings.DJANGO_EVENTS[{name!r}] must be {remedy}, not {value!r}."
+
+
+def default_source() -> str:
+    """The first part of the settings module's name; raises SettingsError if there is no such module."""
+    module = os.environ.get("DJANGO_SETTINGS_MODULE", "")
+    if not module:
+        raise SettingsError(
+            "settings.DJANGO_EVENTS['SOURCE'] is not set and there is no settings module to take it from. "
+            "Set it to a name for this site that never changes, such as 'shop'."
+        )
+    return module.partition(".")[0]
+
+
+def _as_tuple(wanted: Any) -> tuple[Any, ...]:
+    return wanted if isinstance(wanted, tuple) else (wanted,)
+
+
+_TYPES: dict[type, tuple[Any, str]] = {
+    dict: (Mapping, "a dict"),
+    str: (str, "a text"),
+    tuple: (Sequence, "a list of database aliases such as ['default']"),
+    bool: (bool, "True or False"),
+    float: ((int, float), "a number of seconds"),
+}
+
+settings = Settings()

@@ -1,0 +1,1 @@
+"""From Kafka to the user's functions: groups, attempts, offsets."""

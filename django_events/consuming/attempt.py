@@ -1,0 +1,146 @@
+"""One try of one handler with one or more events, in one transaction if it is exactly-once. Ends in outcomes.
+
+Runs in a worker's thread and touches no Kafka. Nothing that a handler does or raises gets past it.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_events import crash_points, signals
+from django_events.consuming.reading import mark_of, read_event
+from django_events.consuming.transactions import check_unbroken, works
+from django_events.events import Event
+from django_events.handlers import Delivery, Handler
+from django_events.kafka.record import ReceivedRecord
+from django_events.models import ProcessedEvent
+from django_events.producing.produce import in_database_of_handler
+
+logger = logging.getLogger("django_events.handlers")
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The handler took effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The handler's effects of this event are committed already; it was not called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The try could not take place: the database is away, or another transaction holds the event's mark."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler, or the record, is at fault."""
+
+    error: BaseException
+
+
+Outcome = Handled | Duplicate | Postponed | Failed
+
+
+def attempt(handler: Handler, records: Sequence[ReceivedRecord], number: int) -> list[Outcome]:
+    """Try the handler with these records, for the ``number``-th time; one outcome for each record, in their order."""
+    started = time.monotonic()
+    try:
+        events = [read_event(handler, record, number) for record in records]
+        if handler.delivery is Delivery.EXACTLY_ONCE:
+            fresh = _exactly_once(handler, events)
+        else:
+            _call(handler, events)
+            fresh = events
+    except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
+        return [_failure(error)] * len(records)
+    seconds = time.monotonic() - started
+    for event in fresh:
+        signals.event_handled.send_robust(sender=handler.function, event=event, seconds=seconds)
+    handled = {id(event) for event in fresh}
+    return [Handled() if id(event) in handled else Duplicate() for event in events]
+
+
+def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
+    """Call the handler with the events that are not processed yet; return those, once all is committed."""
+    using = router.db_for_write(ProcessedEvent)
+    committed: list[bool] = []
+    fresh: Sequence[Event[Any]] = ()
+    try:
+        with transaction.atomic(using=using):
+            # The first hook, so it runs before any of the handler's that could raise.
+            transaction.on_commit(lambda: committed.append(True), using=using)
+            fresh = _mark(events, using)
+            if fresh:
+                _call_in_transaction(handler, fresh, using)
+    except BaseException:
+        if not committed:
+            raise
+        # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
+        logger.exception("An on_commit hook of handler %s failed after its effects were committed", handler)
+    if crash_points.armed:
+        crash_points.reached("handler-committed")
+    return fresh
+
+
+def _mark(events: Sequence[Event[Any]], using: str) -> Sequence[Event[Any]]:
+    """Insert the events' marks; return the events that had none. Of two equal events the first counts."""
+    marks = {mark.key: event for event in reversed(events) for mark in [mark_of(event)]}
+    try:
+        new = ProcessedEvent.objects.mark_processed([mark_of(event) for event in events], using)
+    except OperationalError as error:
+        raise _NotNow(error) from error
+    if crash_points.armed:
+        crash_points.reached("processed-row-inserted")
+    fresh = {id(marks[key]) for key in new}
+    return [event for event in events if id(event) in fresh]
+
+
+def _call_in_transaction(handler: Handler, events: Sequence[Event[Any]], using: str) -> None:
+    connection: BaseDatabaseWrapper = connections[using]
+    driver = connection.connection
+    with in_database_of_handler(using):
+        _call(handler, events)
+    check_unbroken(connection, driver, str(handler))
+
+
+def _call(handler: Handler, events: Sequence[Event[Any]]) -> None:
+    for event in events:
+        handler.function(event)
+    if crash_points.armed:
+        crash_points.reached("handler-returned")
+
+
+class _NotNow(Exception):
+    """Carries the reason why an attempt could not take place out of its transaction."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _failure(error: BaseException) -> Outcome:
+    """Whose fault it is. If a new connection works at once, a database error counts for the handler."""
+    if isinstance(error, _NotNow):
+        return Postponed(error.reason)
+    if _is_about_connections(error) and not works(router.db_for_write(ProcessedEvent)):
+        return Postponed(error)
+    return Failed(error)
+
+
+def _is_about_connections(error: BaseException | None) -> bool:
+    """Whether the error, or what it came from, is one that a database which is away would cause."""
+    while error is not None:
+        if isinstance(error, (OperationalError, InterfaceError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

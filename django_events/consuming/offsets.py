@@ -1,0 +1,60 @@
+"""How far one partition is handled: what may be committed, and how much is in hand.
+
+No Kafka and no threads here: the group's thread owns it.
+"""
+
+from collections import deque
+
+from django_events.kafka.record import Partition
+
+
+class InHand:
+    """One record that was delivered and that some handlers are not done with."""
+
+    __slots__ = ("handlers_left", "offset")
+
+    def __init__(self, offset: int, handlers: int) -> None:
+        self.offset = offset
+        self.handlers_left = handlers
+
+
+class Progress:
+    """The progress in one partition, from its assignment to its revocation; a new assignment gets a new one.
+
+    Offsets have holes (transaction markers, compaction, retention), so what counts is the sequence delivered to us.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.draining = False
+        """The partition will be given up: no worker begins anything of it. Workers read this."""
+        self.ended = False
+        """The partition is not ours any more: late results are dropped."""
+        self._in_hand: deque[InHand] = deque()
+        self._next_offset: int | None = None
+        self._committed: int | None = None
+
+    def started(self, offset: int, handlers: int) -> InHand:
+        """A record was delivered, for this many handlers."""
+        record = InHand(offset, handlers)
+        self._in_hand.append(record)
+        return record
+
+    def finished(self, record: InHand) -> None:
+        """One handler is done with the record for good. The offset passes records that all are done with."""
+        record.handlers_left -= 1
+        while self._in_hand and not self._in_hand[0].handlers_left:
+            self._next_offset = self._in_hand.popleft().offset + 1
+
+    @property
+    def in_hand(self) -> int:
+        """Records delivered that the offset has not passed."""
+        return len(self._in_hand)
+
+    def committable(self) -> int | None:
+        """The next offset to read, if it is not committed yet."""
+        return None if self._next_offset == self._committed else self._next_offset
+
+    def committed(self, offset: int | None) -> None:
+        """This offset was committed; None if that turned out to be untrue."""
+        self._committed = offset

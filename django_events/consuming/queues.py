@@ -1,0 +1,117 @@
+"""What waits for a worker: a queue for each (handler, topic, key), so that one key's events run one after the other.
+
+No threads here: the group's thread owns it.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from itertools import count
+
+from django_events.consuming.offsets import InHand, Progress
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One record at one handler."""
+
+    handler: Handler
+    record: ReceivedRecord
+    progress: Progress
+    in_hand: InHand
+    attempts: int = 0
+    """Tries that have failed because of the handler or the record."""
+    delays: int = 0
+    """Tries in a row that could not even begin, as while the database is down."""
+
+    @property
+    def queue(self) -> Hashable:
+        """Works of one queue run one after the other. Without a key each event is a queue of its own."""
+        if self.record.key is None:
+            return (self.handler.name, self.record.partition, self.record.offset)
+        return (self.handler.name, self.record.topic, self.record.key)
+
+
+class Queues:
+    """The queues of one group. A work stays at the head of its queue until it is finished, also while it waits."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Hashable, deque[Work]] = {}
+        self._ready: deque[Hashable] = deque()
+        self._waiting: dict[Hashable, float] = {}
+        self._clock: list[tuple[float, int, Hashable]] = []
+        self._ticket = count()
+        self.active = 0
+        """Works that do not wait for a retry, nor behind one."""
+
+    def add(self, work: Work) -> None:
+        """Put the work at the end of its queue."""
+        queue = self._queues.get(work.queue)
+        if queue is None:
+            self._queues[work.queue] = deque((work,))
+            self._ready.append(work.queue)
+        else:
+            queue.append(work)
+        if work.queue not in self._waiting:
+            self.active += 1
+
+    def take(self) -> Work | None:
+        """The next work that may run now; its queue rests until ``finished`` or ``again``."""
+        return self._queues[self._ready.popleft()][0] if self._ready else None
+
+    def finished(self, work: Work) -> None:
+        """The work that was taken is done with: the next of its queue may run."""
+        queue = self._queues[work.queue]
+        queue.popleft()
+        self.active -= 1
+        self._rest(work.queue, queue)
+
+    def again(self, work: Work, due: float) -> None:
+        """The work that was taken runs again at this moment (time.monotonic), before the rest of its queue."""
+        self._waiting[work.queue] = due
+        self.active -= len(self._queues[work.queue])
+        heapq.heappush(self._clock, (due, next(self._ticket), work.queue))
+
+    def wake(self, now: float) -> None:
+        """Works whose time has come may run."""
+        while self._clock and self._clock[0][0] <= now:
+            due, _, name = heapq.heappop(self._clock)
+            if self._waiting.get(name) == due:
+                del self._waiting[name]
+                self.active += len(self._queues[name])
+                self._ready.append(name)
+
+    def next_due(self) -> float | None:
+        """The moment (time.monotonic) of the next retry."""
+        return self._clock[0][0] if self._clock else None
+
+    def drop_ended(self, running: set[Work]) -> None:
+        """Forget the works of partitions that are not ours any more, but for those that a worker has."""
+        for name, queue in list(self._queues.items()):
+            if not any(work.progress.ended for work in queue):
+                continue
+            head_stays = queue[0] in running or not queue[0].progress.ended
+            kept = deque(work for work in queue if not work.progress.ended or work in running)
+            if name not in self._waiting:
+                self.active -= len(queue) - len(kept)
+            if kept:
+                self._queues[name] = kept
+            if not head_stays or not kept:
+                self._forget(name, kept)
+
+    def _forget(self, name: Hashable, kept: deque[Work]) -> None:
+        """The head of a queue that no worker has is gone: let its successor, if any, run."""
+        if self._waiting.pop(name, None) is not None:
+            self.active += len(kept)
+        elif name in self._ready:
+            self._ready.remove(name)
+        self._rest(name, kept)
+
+    def _rest(self, name: Hashable, queue: deque[Work]) -> None:
+        if queue:
+            self._ready.append(name)
+        else:
+            del self._queues[name]

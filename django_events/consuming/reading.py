@@ -1,0 +1,85 @@
+"""A record becomes the Event that a handler gets."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django_events import cloudevents
+from django_events.events import Event
+from django_events.exceptions import DecodeError
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord
+from django_events.models import ProcessedEvent
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[Any]:
+    """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
+    attributes = cloudevents.decode(record)
+    codec = handler.topic(record.topic).codec
+    if not _is_json(attributes.content_type):
+        raise DecodeError(
+            f"The record {record} has content type {attributes.content_type!r}; topic {record.topic!r} "
+            f"is read as {codec.content_type}."
+        )
+    key = cloudevents.to_text(record.key)
+    return Event(
+        topic=record.topic,
+        key=key,
+        payload=codec.decode(attributes.data),
+        data=attributes.data,
+        content_type=attributes.content_type,
+        id=attributes.id or cloudevents.made_up_id(record, attributes),
+        source=attributes.source or "",
+        type=attributes.type or record.topic,
+        subject=attributes.subject or key,
+        time=attributes.time,
+        dataschema=attributes.dataschema,
+        specversion=attributes.specversion,
+        extensions=attributes.extensions,
+        headers=attributes.headers,
+        partition=record.partition.number,
+        offset=record.offset,
+        timestamp=_moment(record.timestamp),
+        group=handler.group,
+        handler=handler.name,
+        attempt=attempt,
+        identity=cloudevents.identity(record, attributes),
+    )
+
+
+def mark_of(event: Event[Any]) -> ProcessedEvent:
+    """The mark that this handler has processed this event. The digest is what counts; the texts are for people."""
+    topic, source, event_id = event.identity
+    parts = [topic, source, event_id, event.group or "", event.handler or ""]
+    digest = cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in parts)
+    return ProcessedEvent(
+        key=uuid.UUID(bytes=digest.digest()),
+        topic=topic,
+        source=_for_people(source),
+        event_id=_for_people(event_id),
+        group_name=event.group or "",
+        handler=event.handler or "",
+    )
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
+def _moment(timestamp: int | None) -> datetime | None:
+    """The record's time; None if there is none, or one that no calendar has: a client may write any number."""
+    if timestamp is None:
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=timestamp)
+    except OverflowError:
+        return None
+
+
+def _for_people(text: str) -> str:
+    """The text as every database can store it: no NUL, no half characters."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return readable.replace("\0", "\\0")

@@ -1,0 +1,66 @@
+"""Starts and stops the consumer groups of a process."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from django_events.consuming.group import GroupThread, Limits
+from django_events.handlers import ConsumerGroup
+
+logger = logging.getLogger("django_events.group")
+
+CLOSING = 10.0
+"""Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
+
+
+def _log(line: str) -> None:
+    logger.info("%s", line)
+
+
+class Service:
+    """Some consumer groups, each with a thread of its own. ``start`` and ``stop`` it from one thread."""
+
+    def __init__(
+        self,
+        groups: Sequence[ConsumerGroup],
+        *,
+        limits: Limits | None = None,
+        on_change: Callable[[str], None] = _log,
+    ) -> None:
+        """``on_change`` gets a line for each change of an assignment, in the group's thread."""
+        self._threads = [GroupThread(group, limits or Limits(), on_change) for group in groups]
+
+    def start(self) -> None:
+        """Start all groups; returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def wait_until_assigned(self, timeout: float) -> bool:
+        """Wait until each group has heard from Kafka which partitions it has; False if that takes too long."""
+        deadline = time.monotonic() + timeout
+        return all(thread.ready.wait(max(deadline - time.monotonic(), 0)) for thread in self._threads)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until a group has ended, at most ``timeout`` seconds; returns whether one has. Raises its error."""
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0) / len(self._threads))
+        ended = [thread for thread in self._threads if not thread.is_alive()]
+        for thread in ended:
+            if thread.error:
+                raise thread.error
+        return bool(ended)
+
+    def stop(self, timeout: float) -> bool:
+        """Stop all groups; running handlers have ``timeout`` seconds. Returns whether all ended
+        and no handler was left running; if not, end the process, for nobody can end a thread.
+
+        The order in each group: take no more work, let handlers finish, commit, leave the group, end the workers.
+        """
+        for thread in self._threads:
+            thread.stop(timeout)
+        deadline = time.monotonic() + timeout + CLOSING
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(deadline - time.monotonic(), 0))
+        return not any(thread.is_alive() or thread.left_running for thread in self._threads)

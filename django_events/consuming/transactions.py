@@ -1,0 +1,84 @@
+"""Looking after Django's database connections around handlers: what they leave open, and what they break."""
+
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.db import connections, reset_queries
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_events.exceptions import HandlerTransactionBroken
+
+
+def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: str) -> None:
+    """Raise HandlerTransactionBroken unless the transaction that began on ``driver`` can still be committed.
+
+    Django's ``atomic`` ends without an exception when the handler caught a database error or closed the connection,
+    and everything is rolled back. Asks no server.
+    """
+    problem = _problem(connection, driver)
+    if problem:
+        raise HandlerTransactionBroken(f"Handler {handler} returned, but {problem}. None of its effects is committed.")
+
+
+def works(using: str) -> bool:
+    """Whether a new connection to this database can be had at once."""
+    connection = connections[using]
+    try:
+        connection.close()
+        connection.ensure_connection()
+        return connection.is_usable()
+    except DatabaseError:
+        return False
+
+
+def prepare_connections() -> None:
+    """Before a handler: forget logged queries, and replace connections that an error has left unusable."""
+    reset_queries()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            continue
+        # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
+        connection.health_check_done = False  # type: ignore[attr-defined]
+        if connection.errors_occurred or _autocommit_changed(connection):
+            connection.close_if_unusable_or_obsolete()
+
+
+def close_obsolete_connections() -> None:
+    """When a worker has nothing to do: close connections that CONN_MAX_AGE does not let live longer."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
+    if connection.closed_in_transaction or connection.connection is not driver or not connection.in_atomic_block:
+        return (
+            "it closed the database connection (connection.close() or close_old_connections()) inside the "
+            "transaction that it runs in. Do not close connections in a handler"
+        )
+    if connection.needs_rollback:
+        return (
+            "its transaction is to be rolled back: it caught a database error without a transaction.atomic() of its "
+            "own around the failing statement, or called set_rollback(True)"
+        )
+    if not _can_commit(connection, driver):
+        return (
+            "the database has ended or aborted its transaction: it caught the error of a statement without a "
+            "transaction.atomic() of its own around it, or executed COMMIT or ROLLBACK itself"
+        )
+    return None
+
+
+def _can_commit(connection: BaseDatabaseWrapper, driver: Any) -> bool:
+    """What the driver knows of the transaction, without asking the server."""
+    if connection.vendor == "postgresql":
+        from psycopg.pq import TransactionStatus
+
+        return bool(driver.info.transaction_status == TransactionStatus.INTRANS)
+    if connection.vendor == "sqlite":
+        return bool(driver.in_transaction)
+    return True
+
+
+def _autocommit_changed(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and connection.autocommit != connection.settings_dict["AUTOCOMMIT"]

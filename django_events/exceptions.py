@@ -1,0 +1,65 @@
+"""Every exception that django_events raises. Nothing but exceptions may live here.
+
+EventsError
+├── DeclarationError (also ImproperlyConfigured)   the developer must change a declaration
+│   └── SettingsError                              the developer must change settings.DJANGO_EVENTS
+├── SendError                                      the caller must change the call; nothing was saved
+│   ├── EncodingError                              the payload does not fit the topic's type
+│   ├── InvalidEvent                               a key, header or attribute cannot be carried
+│   ├── EventTooLarge                              the event is above the topic's limit
+│   └── TransactionRequired                        send() was called outside of a transaction
+├── DecodeError                                    a record cannot be read; whoever wrote it must act
+├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
+├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
+└── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
+"""
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class EventsError(Exception):
+    """The base of all exceptions of this package."""
+
+
+class DeclarationError(EventsError, ImproperlyConfigured):
+    """A topic, group or handler is declared in a way that cannot work."""
+
+
+class SettingsError(DeclarationError):
+    """A value in settings.DJANGO_EVENTS is wrong, or would lose or reorder events."""
+
+
+class SendError(EventsError):
+    """An event was refused at the call. Nothing of it was saved or sent."""
+
+
+class EncodingError(SendError, ValueError):
+    """The payload cannot be encoded so that a reader gets back what was sent."""
+
+
+class InvalidEvent(SendError, ValueError):
+    """A key, a header or an attribute of the event cannot be carried."""
+
+
+class EventTooLarge(SendError, ValueError):
+    """Key, body and headers together are above the limit declared for the topic."""
+
+
+class TransactionRequired(SendError, RuntimeError):
+    """``send()`` was called outside of ``transaction.atomic()``."""
+
+
+class DecodeError(EventsError, ValueError):
+    """A record from Kafka cannot be read as an event of the handler's topic."""
+
+
+class HandlerTransactionBroken(EventsError):
+    """An exactly-once handler returned, but its transaction can no longer be committed."""
+
+
+class BrokerUnavailable(EventsError):
+    """Kafka did not answer in time."""
+
+
+class ConsumerFailed(EventsError):
+    """A consumer can never go on: its process ends, and offsets stay where they are."""

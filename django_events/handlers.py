@@ -1,0 +1,150 @@
+"""Handlers and consumer groups: who handles the events of which topics, and with which promise."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar, overload
+
+from django_events.events import Event
+from django_events.exceptions import DeclarationError
+from django_events.kafka import names
+from django_events.topics import Topic
+
+A = TypeVar("A")
+B = TypeVar("B")
+Function: TypeAlias = Callable[[Event[A]], None]
+Decorator: TypeAlias = Callable[[Function[A]], Function[A]]
+
+_LEGAL_HANDLER = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+class Delivery(Enum):
+    """What a handler was promised."""
+
+    EXACTLY_ONCE = "exactly once"
+    """Its effects in the database happen once for each event: they are committed together with a mark."""
+    IDEMPOTENT = "at least once"
+    """It is called once or more for each event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function of the user's, and how it is to be called. Immutable."""
+
+    name: str
+    """Unique in its group; part of what makes exactly-once: renaming a handler makes it a new one."""
+    group: str
+    """The name of its consumer group, without prefix."""
+    function: Function[Any]
+    """The user's function; it stays callable by itself."""
+    topics: tuple[Topic[Any], ...]
+    """The topics whose events it handles."""
+    delivery: Delivery
+    """What it was promised."""
+
+    def topic(self, name: str) -> Topic[Any]:
+        """The topic of this name among those it handles."""
+        return next(topic for topic in self.topics if topic.name == name)
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.name}"
+
+
+class ConsumerGroup:
+    """A named set of handlers that follow their topics together: each event is handled once in the whole group,
+    whichever processes run it. Declare it in ``handlers.py`` of an app. Declaring is not thread-safe."""
+
+    def __init__(self, name: str) -> None:
+        """``name`` is without prefix. Raises DeclarationError for an illegal name, or one that is taken."""
+        self.name = names.check_group(name)
+        self._handlers: dict[str, Handler] = {}
+        if self.name in _groups:
+            raise DeclarationError(
+                f"The consumer group {self.name!r} is declared twice. Declare it once and import it from there."
+            )
+        _groups[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"ConsumerGroup({self.name!r})"
+
+    @property
+    def handlers(self) -> tuple[Handler, ...]:
+        """The group's handlers, in the order in which they were declared."""
+        return tuple(self._handlers.values())
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The names of all topics that the group's handlers want."""
+        return tuple(sorted({topic.name for handler in self.handlers for topic in handler.topics}))
+
+    def handlers_of(self, topic: str) -> list[Handler]:
+        """The handlers that want events of this topic."""
+        return [handler for handler in self.handlers if any(each.name == topic for each in handler.topics)]
+
+    @overload
+    def exactly_once(self, topic: Topic[A], /, *, name: str | None = None) -> Decorator[A]: ...
+    @overload
+    def exactly_once(self, topic: Topic[A], second: Topic[B], /, *, name: str | None = None) -> Decorator[A | B]: ...
+    @overload
+    def exactly_once(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]: ...
+    def exactly_once(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]:
+        """Declare a handler whose database effects happen once for each event, whatever is redelivered or killed.
+
+        It runs in a transaction that also holds the mark that the event is processed. ``name`` is the handler's
+        name, by default the function's. The function stays as it is. Raises DeclarationError.
+        """
+        return self._decorator(topics, name, Delivery.EXACTLY_ONCE)
+
+    @overload
+    def idempotent(self, topic: Topic[A], /, *, name: str | None = None) -> Decorator[A]: ...
+    @overload
+    def idempotent(self, topic: Topic[A], second: Topic[B], /, *, name: str | None = None) -> Decorator[A | B]: ...
+    @overload
+    def idempotent(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]: ...
+    def idempotent(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]:
+        """Declare a handler that is called at least once for each event and must bear being called again.
+
+        It runs without a transaction of ours. Options and errors as in ``exactly_once``.
+        """
+        return self._decorator(topics, name, Delivery.IDEMPOTENT)
+
+    def _decorator(self, topics: tuple[Topic[Any], ...], name: str | None, delivery: Delivery) -> Decorator[Any]:
+        wrong = [topic for topic in topics if not isinstance(topic, Topic)]
+        if wrong or not topics:
+            given = repr(wrong[0]) if wrong else "no topic"
+            raise DeclarationError(f"A handler of group {self.name!r} is declared for {given}; give it a Topic.")
+
+        def declare(function: Function[Any]) -> Function[Any]:
+            handler_name = self._free_name(name or getattr(function, "__name__", ""), function)
+            self._handlers[handler_name] = Handler(
+                name=handler_name,
+                group=self.name,
+                function=function,
+                topics=tuple(dict.fromkeys(topics)),
+                delivery=delivery,
+            )
+            return function
+
+        return declare
+
+    def _free_name(self, name: Any, function: object) -> str:
+        if not isinstance(name, str) or not _LEGAL_HANDLER.fullmatch(name):
+            raise DeclarationError(
+                f"The handler {function!r} of group {self.name!r} has the name {name!r}. "
+                "Give it name= with 1 to 200 letters, digits, '.', '_' or '-'."
+            )
+        if name in self._handlers:
+            raise DeclarationError(
+                f"Group {self.name!r} has two handlers named {name!r}: {self._handlers[name].function!r} and "
+                f"{function!r}. Give one of them another name=."
+            )
+        return name
+
+
+_groups: dict[str, ConsumerGroup] = {}
+
+
+def declared() -> list[ConsumerGroup]:
+    """All consumer groups that this process declares, by name."""
+    return [_groups[name] for name in sorted(_groups)]

@@ -1,0 +1,174 @@
+"""librdkafka's options for our clients: what we set, what the site sets, and what would lose or reorder events.
+
+The one place that knows the options' names and aliases. The system check calls ``problems``; every client calls
+``producer_options`` or ``consumer_options`` when it is built, because web servers run no checks.
+Source of names, aliases and defaults: CONFIGURATION.md of librdkafka 2.16.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from django_events.conf import settings
+from django_events.exceptions import SettingsError
+from django_events.kafka import names, spec
+
+ALIASES = {
+    "metadata.broker.list": "bootstrap.servers",
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "request.required.acks": "acks",
+    "delivery.timeout.ms": "message.timeout.ms",
+    "message.send.max.retries": "retries",
+    "compression.type": "compression.codec",
+    "queue.buffering.max.ms": "linger.ms",
+    "auto.commit.enable": "enable.auto.commit",
+}
+"""Other names that librdkafka knows for an option."""
+
+PRODUCER_DEFAULTS: dict[str, Any] = {
+    "linger.ms": 5,  # a round flushes, which ends the wait; so this only fills batches while a round is produced
+    "partitioner": "murmur2_random",  # the partition that Java clients choose for the same key
+    "socket.keepalive.enable": True,
+    "log.connection.close": False,
+}
+CONSUMER_DEFAULTS: dict[str, Any] = {
+    "auto.offset.reset": "earliest",  # "latest" silently skips what came before the group or a new partition
+    "group.protocol": "classic",
+    "partition.assignment.strategy": "cooperative-sticky",
+    "queued.max.messages.kbytes": 16_384,  # prefetched bytes; the rest of the 64 MB default is only memory
+    "socket.keepalive.enable": True,
+    "log.connection.close": False,
+}
+PRODUCER_FIXED: dict[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "message.timeout.ms": 0,  # never give a record up on time: the row would be lost from its place in the order
+}
+CONSUMER_FIXED: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+}
+
+_SAME = {"-1": "all", "true": "true", "false": "false"}
+
+
+def problems() -> Iterator[str]:
+    """Everything wrong with the Kafka options in the settings, each as a sentence that names value and remedy."""
+    yield from _problems_of("KAFKA", settings.KAFKA)
+    yield from _problems_of("KAFKA_PRODUCER", settings.KAFKA_PRODUCER)
+    yield from _problems_of("KAFKA_CONSUMER", settings.KAFKA_CONSUMER)
+    try:
+        names.check_prefix(settings.PREFIX)
+    except Exception as error:
+        yield f"settings.DJANGO_EVENTS['PREFIX']: {error}"
+
+
+def producer_options(*, gapless: bool = True) -> dict[str, Any]:
+    """The options of a producer, values of functions resolved; raises SettingsError for a loss-making one.
+
+    With ``gapless`` a batch that the broker refuses ends the producer instead of being overtaken by the next.
+    """
+    fixed = PRODUCER_FIXED | {
+        "enable.gapless.guarantee": gapless,
+        "message.max.bytes": spec.largest_limit() + spec.HEADROOM,
+    }
+    # One record above a topic's limit fails its whole batch: no batch may be above the smallest limit.
+    defaults = PRODUCER_DEFAULTS | {"batch.size": min(1_000_000, spec.smallest_limit())}
+    return _merged(defaults, settings.KAFKA, settings.KAFKA_PRODUCER, fixed)
+
+
+def consumer_options(group: str) -> dict[str, Any]:
+    """The options of a consumer of this group, values of functions resolved; raises SettingsError likewise."""
+    fixed = CONSUMER_FIXED | {"group.id": names.on_wire(group)}
+    options = _merged(CONSUMER_DEFAULTS, settings.KAFKA, settings.KAFKA_CONSUMER, fixed)
+    if options["group.protocol"] == "consumer":  # KIP-848: the broker decides these, and librdkafka refuses them
+        for name in ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"):
+            options.pop(name, None)
+    return options
+
+
+def admin_options() -> dict[str, Any]:
+    """The options of a client that only asks about topics and creates them."""
+    return _merged({"log.connection.close": False}, settings.KAFKA, {}, {})
+
+
+def brokers() -> str:
+    """The configured broker list, for people to read."""
+    return str(resolve_aliases(settings.KAFKA).get("bootstrap.servers", "(none)"))
+
+
+def resolve_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with each alias replaced by the option's own name."""
+    return {ALIASES.get(name, name): value for name, value in options.items()}
+
+
+def _merged(
+    defaults: Mapping[str, Any], common: Mapping[str, Any], own: Mapping[str, Any], fixed: Mapping[str, Any]
+) -> dict[str, Any]:
+    found = next(problems(), None)
+    if found:
+        raise SettingsError(found)
+    given = resolve_aliases(common) | resolve_aliases(own)
+    if not given.get("bootstrap.servers"):
+        raise SettingsError(
+            "settings.DJANGO_EVENTS['KAFKA'] names no broker. Set 'bootstrap.servers', for example "
+            "{'bootstrap.servers': 'kafka1:9092,kafka2:9092'}."
+        )
+    merged = {**defaults, **given, **fixed}
+    return {name: _resolved(name, value) for name, value in merged.items()}
+
+
+def _resolved(name: str, value: Any) -> Any:
+    """The value, or what its function returns; librdkafka's own callbacks stay what they are."""
+    is_value = callable(value) and not name.endswith("_cb") and name not in ("logger", "on_commit", "on_delivery")
+    return value() if is_value else value
+
+
+def _problems_of(setting: str, options: Mapping[str, Any]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for given_name, value in options.items():
+        where = f"settings.DJANGO_EVENTS[{setting!r}][{given_name!r}]"
+        name = ALIASES.get(given_name, given_name)
+        if name in seen:
+            yield f"{where} is the same option as {seen[name]!r}. Keep one of them."
+        seen[name] = given_name
+        rule = _RULES.get(name)
+        if rule and not callable(value) and not rule[0](value):
+            yield f"{where} is {value!r}, but {rule[1]}. Remove it."
+
+
+def _text(value: Any) -> str:
+    text = str(value).strip().lower()
+    return _SAME.get(text, text)
+
+
+def _is(wanted: str) -> Callable[[Any], bool]:
+    return lambda value: _text(value) == wanted
+
+
+def _at_least(bound: int) -> Callable[[Any], bool]:
+    return lambda value: _text(value).isdigit() and int(value) >= bound
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "acks": (_is("all"), "anything but 'all' loses acknowledged events when a broker fails"),
+    "enable.idempotence": (_is("true"), "without idempotence a retry duplicates and reorders events"),
+    "enable.gapless.guarantee": (_is("true"), "without it events overtake one that the broker refused"),
+    "message.timeout.ms": (_is("0"), "a finite time-out gives events up during an outage"),
+    "retries": (_at_least(2_147_483_647), "limited retries give events up during an outage"),
+    "max.in.flight.requests.per.connection": (
+        lambda value: _text(value).isdigit() and 1 <= int(value) <= 5,
+        "idempotence allows 1 to 5; more reorders events",
+    ),
+    "transactional.id": (_never, "the outbox is the transaction; Kafka transactions are not supported"),
+    "message.max.bytes": (_never, "it follows from the limits of the declared topics (Topic(…, max_bytes=…))"),
+    "enable.auto.commit": (_is("false"), "auto commit loses events that no handler has handled"),
+    "enable.auto.offset.store": (_is("false"), "stored offsets would pass events that no handler has handled"),
+    "isolation.level": (_is("read_committed"), "'read_uncommitted' hands aborted records to handlers"),
+    "group.id": (_never, "each ConsumerGroup() has its own"),
+}
+"""What an option's value must be, and what happens otherwise."""

@@ -1,0 +1,175 @@
+"""One librdkafka consumer of a group: records come out of ``poll``, changes of assignment go to a listener.
+
+Owned by one thread: in librdkafka's Python client every call waits while another thread is in ``poll``.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from django_events.exceptions import ConsumerFailed
+from django_events.kafka import config, names
+from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka.record import Headers, Partition, ReceivedRecord
+
+logger = logging.getLogger("django_events.kafka")
+
+LONGEST_POLL = 0.1
+"""Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
+
+
+class Listener(Protocol):
+    """Is told of changes of the assignment, inside ``poll`` or ``close`` and in their thread."""
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        """These partitions are ours from now on."""
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """These will be another's as soon as this returns; offsets can still be committed."""
+
+    def lost(self, partitions: list[Partition]) -> None:
+        """These are another's already; their offsets must not be committed."""
+
+
+class Consumer:
+    """A consumer of one group, with manual offsets. Not thread-safe; no call waits for long."""
+
+    def __init__(self, group: str, topics: Iterable[str], listener: Listener) -> None:
+        """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka."""
+        options = config.consumer_options(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
+        self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+        self._group = group
+        self._raised: list[BaseException] = []
+        self._uncommitted: set[Partition] = set()
+        self._said: set[tuple[object, ...]] = set()
+        self._client.subscribe(
+            [names.on_wire(topic) for topic in topics],
+            on_assign=self._tell(listener.assigned),
+            on_revoke=self._tell(listener.revoked),
+            on_lost=self._tell(listener.lost),
+        )
+
+    def poll(self, timeout: float) -> ReceivedRecord | None:
+        """The next record, or None if there is none within ``timeout`` seconds (0.1 at most).
+
+        Raises ConsumerFailed if this consumer can never go on, and what the listener raised.
+        """
+        if self._raised:
+            raise self._raised.pop(0)
+        polled = self._client.poll(min(timeout, LONGEST_POLL))
+        if polled is None:
+            return None
+        error = polled.error()
+        if error is None:
+            return _received(polled)
+        self._note_error(error, polled.topic(), polled.partition())
+        return None
+
+    def pause(self, partition: Partition) -> None:
+        """Fetch nothing more of this partition."""
+        self._quietly(self._client.pause, [_on_wire(partition)])
+
+    def resume(self, partition: Partition) -> None:
+        """Fetch from this partition again."""
+        self._quietly(self._client.resume, [_on_wire(partition)])
+
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        """Commit the next offset to read of each partition.
+
+        With ``wait`` an error is logged at once and the records come again elsewhere; without, the partitions of
+        a failed commit appear in ``take_uncommitted`` later.
+        """
+        wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._client.commit(offsets=wanted, asynchronous=not wait)
+        except KafkaException as error:
+            self._uncommitted.update(offsets)
+            logger.warning("Group %s could not commit offsets: %s", self._group, error.args[0].str())
+
+    def take_uncommitted(self) -> set[Partition]:
+        """The partitions whose last commit failed; empty until the next failure."""
+        found, self._uncommitted = self._uncommitted, set()
+        return found
+
+    def close(self) -> None:
+        """Leave the group at once; the listener hears ``revoked`` for all that is still assigned."""
+        self._client.close()
+
+    def _tell(self, listen: Callable[[list[Partition]], None]) -> Callable[..., None]:
+        """A callback that keeps what ``listen`` raises for the next ``poll``: raised here, it would lose records."""
+
+        def callback(_client: object, partitions: list[TopicPartition]) -> None:
+            try:
+                listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
+            except BaseException as error:
+                logger.exception("Group %s could not follow a change of its assignment", self._group)
+                self._raised.append(error)
+
+        return callback
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        try:
+            failed = {
+                Partition(names.off_wire(each.topic), each.partition) for each in partitions if error or each.error
+            }
+            if failed and not (error and error.code() == KafkaError._NO_OFFSET):
+                self._uncommitted |= failed
+                logger.warning("Group %s could not commit offsets: %s", self._group, error or partitions[0].error)
+        except Exception:
+            logger.exception("Group %s could not read the answer to a commit", self._group)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Troubles of connections: librdkafka mends them itself, so one line for each kind is enough."""
+        try:
+            self._say_once(("connection", error.code()), f"Kafka at {config.brokers()}: {error.str()}")
+        except Exception:
+            logger.exception("Group %s could not log an error of its client", self._group)
+
+    def _note_error(self, error: KafkaError, wire_topic: str | None, partition: int | None) -> None:
+        code = error.code()
+        if code == KafkaError._FATAL or error.fatal():
+            raise ConsumerFailed(f"The consumer of group {self._group!r} cannot go on: {error.str()}")
+        if code == KafkaError._PARTITION_EOF:
+            return
+        where = f"{wire_topic}[{partition}]" if wire_topic else "its topics"
+        self._say_once((code, where), f"Group {self._group} has trouble with {where}: {error.str()}. It goes on")
+
+    def _say_once(self, what: tuple[object, ...], text: str) -> None:
+        if what not in self._said and len(self._said) < 1000:
+            self._said.add(what)
+            logger.warning("%s", text)
+
+    def _quietly(self, act: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
+        try:
+            act(partitions)
+        except KafkaException as error:  # not ours any more: the listener has heard, or will
+            logger.debug("Group %s: %s", self._group, error.args[0].str())
+
+
+def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
+    return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
+
+
+def _received(polled: confluent_kafka.Message) -> ReceivedRecord:
+    headers, unreadable = _headers(polled)
+    kind, timestamp = polled.timestamp()
+    return ReceivedRecord(
+        partition=Partition(names.off_wire(polled.topic()), polled.partition()),
+        offset=polled.offset(),
+        key=polled.key(),
+        value=polled.value(),
+        headers=headers,
+        timestamp=None if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else timestamp,
+        unreadable=unreadable,
+    )
+
+
+def _headers(polled: confluent_kafka.Message) -> tuple[Headers, str | None]:
+    """The headers; the client raises SystemError for a name that is not UTF-8, which any stranger may send."""
+    try:
+        return polled.headers() or [], None
+    except Exception as error:
+        return [], f"a header's name is not UTF-8 ({error.__cause__ or error})"

@@ -1,0 +1,183 @@
+"""One librdkafka producer, and what became of the records that it was given.
+
+Records of one call reach each partition in the order given, and nothing is sent after the first failure.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
+
+from django_events import crash_points
+from django_events.exceptions import BrokerUnavailable
+from django_events.kafka import config, names
+from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka.record import Record
+
+ROW_ERRORS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError._INVALID_ARG,
+    }
+)
+"""Refusals that say something about the record itself: sending it again will not help."""
+
+TOPIC_ERRORS = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+"""Refusals of the topic as a whole."""
+
+_REPORTS_SERVED_EVERY = 500  # records; keeps the queue of delivery reports short during a long round
+
+_inherited: list[object] = []  # producers of a parent process: destroying one in the child can hang for ever
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """What became of the records of one ``send``, by the tokens that they came with."""
+
+    acknowledged: list[int] = field(default_factory=list)
+    row_errors: dict[int, str] = field(default_factory=dict)
+    topic_errors: dict[str, str] = field(default_factory=dict)
+    """By topic, without prefix."""
+    other_errors: list[str] = field(default_factory=list)
+
+    @property
+    def failure(self) -> str | None:
+        """A sentence about the first thing that went wrong; None if nothing did."""
+        found = [*self.row_errors.values(), *self.topic_errors.values(), *self.other_errors]
+        return found[0] if found else None
+
+
+class Producer:
+    """One idempotent librdkafka producer. Owned by one thread; not thread-safe. Every wait is bounded.
+
+    After a ``send`` with a failure it is spent: ``discard`` it and build a new one. What is still on its way then
+    may be delivered late; the same rows sent again make a duplicate, never a change of order.
+    """
+
+    def __init__(self, *, gapless: bool = True) -> None:
+        """Raises SettingsError for options that lose or reorder. Does not connect."""
+        self._client = confluent_kafka.Producer(config.producer_options(gapless=gapless), logger=QUIET_LOGGER)
+        self._pid = os.getpid()
+        self._topics: frozenset[str] = frozenset()
+        self._produced = 0
+        self._reports: list[_Report] = []
+        self.spent = False
+
+    def connect(self, timeout: float) -> None:
+        """Ask Kafka for its topics: proves that it answers, and warms the connection up.
+
+        Raises BrokerUnavailable if there is no answer within ``timeout`` seconds.
+        """
+        try:
+            metadata = self._client.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Kafka at {config.brokers()} does not answer: {error.args[0].str()}") from error
+        self._topics = frozenset(name for name, topic in metadata.topics.items() if topic.error is None)
+
+    def knows(self, topic: str) -> bool:
+        """Whether the topic was there at the last ``connect``. Records for another are never to be given to us."""
+        return names.on_wire(topic) in self._topics
+
+    def send(self, records: Iterable[tuple[int, Record]], timeout: float) -> Deliveries:
+        """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
+        self._produced, self._reports = 0, []
+        deadline = time.monotonic() + timeout
+        trouble = []
+        try:
+            self._produce(records, deadline)
+            if crash_points.armed:
+                crash_points.reached("produced-not-acknowledged")
+            self._wait(deadline)
+        except BufferError:
+            trouble.append("librdkafka's queue stayed full")
+        except KafkaException as error:  # a fatal error surfaces here; the reports tell which records it hit
+            trouble.append(error.args[0].str())
+        result = _sorted(self._reports)
+        if len(self._reports) < self._produced:
+            trouble.append(f"no acknowledgement within {timeout:g} s")
+        result.other_errors.extend(trouble)
+        self.spent = bool(result.failure)
+        return result
+
+    def discard(self) -> None:
+        """Give up what has not been sent and let go of the client. Does not wait for acknowledgements."""
+        if self._pid != os.getpid():
+            _inherited.append(self._client)
+            return
+        self._client.purge()
+        self._client.poll(0)
+
+    def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> None:
+        """Hand the records to librdkafka until one is refused, here or by the broker."""
+        checked = 0
+        for token, record in records:
+            report = partial(_append_report, self._reports, token, record.topic)
+            try:
+                self._produce_one(record, report, deadline)
+            except KafkaException as error:
+                self._reports.append((token, record.topic, error.args[0]))
+                return
+            self._produced += 1
+            if self._produced % _REPORTS_SERVED_EVERY == 0:
+                self._client.poll(0)
+                if any(error for _, _, error in self._reports[checked:]):
+                    return
+                checked = len(self._reports)
+
+    def _produce_one(self, record: Record, report: object, deadline: float) -> None:
+        topic = names.on_wire(record.topic)
+        while True:
+            try:
+                self._client.produce(
+                    topic, value=record.value, key=record.key, headers=record.headers, on_delivery=report
+                )
+                return
+            except BufferError:  # full of records whose reports nobody has served yet
+                if time.monotonic() >= deadline:
+                    raise
+                self._client.poll(0.05)
+
+    def _wait(self, deadline: float) -> None:
+        """Wait until every record is reported, in slices, so that a signal to the process is seen."""
+        while self._client.flush(max(min(0.2, deadline - time.monotonic()), 0)) and time.monotonic() < deadline:
+            pass
+
+
+_Report = tuple[int, str, KafkaError | None]
+"""Token, topic and what went wrong with one record."""
+
+
+def _append_report(reports: list[_Report], token: int, topic: str, error: KafkaError | None, _message: object) -> None:
+    """The delivery callback. It only appends: an exception in here would come out of ``poll`` or ``flush``."""
+    reports.append((token, topic, error))
+
+
+def _sorted(reports: list[_Report]) -> Deliveries:
+    result = Deliveries()
+    for token, topic, error in reports:
+        if error is None:
+            result.acknowledged.append(token)
+        elif error.code() in ROW_ERRORS:
+            result.row_errors[token] = error.str()
+        elif error.code() in TOPIC_ERRORS:
+            result.topic_errors[topic] = error.str()
+        else:
+            result.other_errors.append(error.str())
+    return result

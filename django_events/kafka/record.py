@@ -1,0 +1,43 @@
+"""What Kafka carries: a key, a body and headers, as bytes. Nothing that knows events or librdkafka."""
+
+from typing import NamedTuple
+
+Headers = list[tuple[str, bytes | None]]
+"""Names may repeat, and their order is kept. A value may be missing (None), which is not an empty one."""
+
+
+class Record(NamedTuple):
+    """A record on its way to Kafka. ``topic`` is without prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Partition(NamedTuple):
+    """One partition of one topic; progress is kept by it. ``topic`` is without prefix."""
+
+    topic: str
+    number: int
+
+
+class ReceivedRecord(NamedTuple):
+    """A record that came from Kafka. ``partition.topic`` is without prefix."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp: int | None
+    """Milliseconds since 1970 (UTC), as the broker or the sender set it; None if the record has none."""
+    unreadable: str | None = None
+    """Why the client could not read the headers, if so; ``headers`` is then empty."""
+
+    @property
+    def topic(self) -> str:
+        return self.partition.topic
+
+    def __str__(self) -> str:
+        return f"{self.partition.topic}[{self.partition.number}]@{self.offset}"

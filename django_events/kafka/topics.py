@@ -1,0 +1,74 @@
+"""Topics in Kafka: which exist, and the creation of declared ones that do not.
+
+Blocking; every wait is bounded. Thread-safe: each call uses a client of its own.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from django_events.conf import settings
+from django_events.exceptions import BrokerUnavailable
+from django_events.kafka import config, names, spec
+from django_events.kafka.logs import QUIET_LOGGER
+
+logger = logging.getLogger("django_events.kafka")
+
+
+def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
+    """Create those of the topics that are declared and absent; return the names of those that exist afterwards.
+
+    Idempotent. Raises BrokerUnavailable if Kafka does not answer within ``timeout`` seconds. A topic that
+    cannot be created is logged and missing from the answer; it holds up no other.
+    """
+    client = AdminClient(config.admin_options(), logger=QUIET_LOGGER)
+    present, broker_count = _look(client, timeout)
+    wanted = set(topics)
+    missing = [found for name in sorted(wanted - present) if (found := spec.declared(name))]
+    if not missing or not settings.AUTO_CREATE_TOPICS:
+        return frozenset(wanted & present)
+    created = _create(client, missing, broker_count, timeout)
+    return frozenset(wanted & (present | created))
+
+
+def _look(client: AdminClient, timeout: float) -> tuple[set[str], int]:
+    """The names of all topics and the number of brokers. Asks without a name, because naming a topic can create it."""
+    try:
+        metadata = client.list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {config.brokers()} does not answer: {error.args[0].str()}") from error
+    return {names.off_wire(name) for name in metadata.topics}, len(metadata.brokers)
+
+
+def _create(client: AdminClient, specs: list[spec.TopicSpec], broker_count: int, timeout: float) -> set[str]:
+    requests = [_new_topic(each, broker_count) for each in specs]
+    answers = client.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
+    created = set()
+    for wire_name, answer in answers.items():
+        try:
+            answer.result()
+            logger.info("Created topic %s", wire_name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                logger.error("Could not create topic %s: %s", wire_name, error.args[0].str())
+                continue
+        created.add(names.off_wire(wire_name))
+    return created
+
+
+def _new_topic(wanted: spec.TopicSpec, broker_count: int) -> NewTopic:
+    copies = wanted.replication_factor or min(3, max(broker_count, 1))
+    defaults = {
+        "min.insync.replicas": str(max(copies - 1, 1)),
+        "message.timestamp.type": "LogAppendTime",
+    }
+    if wanted.max_bytes > spec.DEFAULT_LIMIT:
+        defaults["max.message.bytes"] = str(wanted.max_bytes + spec.HEADROOM)
+    return NewTopic(
+        names.on_wire(wanted.name),
+        num_partitions=wanted.partitions,
+        replication_factor=copies,
+        config={**defaults, **wanted.config},
+    )

@@ -1,0 +1,87 @@
+"""``manage.py catchup``: sends what waits in the outbox and what nobody else sends."""
+
+import threading
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+
+from django_events.conf import settings
+from django_events.exceptions import EventsError
+from django_events.management.signals import stop_on_signals
+from django_events.producing.catchup import Catchup
+from django_events.producing.sender import ROWS
+
+
+class Command(BaseCommand):
+    help = "Sends the events that wait in the outbox, whoever saved them. Several processes share the work."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="send what waits now, then exit")
+        parser.add_argument(
+            "--interval",
+            type=_positive_seconds,
+            default=1.0,
+            metavar="SECONDS",
+            help="how long to wait between two looks that find nothing (default: 1)",
+        )
+        parser.add_argument(
+            "--batch-size",
+            type=_positive_number,
+            default=ROWS,
+            metavar="ROWS",
+            help=f"how many rows to send in one transaction (default: {ROWS:,})",
+        )
+        parser.add_argument(
+            "--database",
+            action="append",
+            metavar="ALIAS",
+            help="a database with an outbox; may be repeated (default: all in the setting DATABASES)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._catch_up(options)
+        except (EventsError, DatabaseError) as error:
+            raise CommandError(str(error).strip()) from error
+
+    def _catch_up(self, options: dict[str, Any]) -> None:
+        databases = options["database"] or list(settings.DATABASES)
+        unknown = sorted(set(databases) - set(settings.DATABASES))
+        if unknown:
+            raise CommandError(
+                f"No outbox in database {', '.join(unknown)}. The setting DATABASES names {list(settings.DATABASES)!r}."
+            )
+        catchup = Catchup(databases, options["batch_size"])
+        stop = threading.Event()
+        with stop_on_signals(stop):
+            if options["once"]:
+                self._once(catchup, stop)
+            else:
+                self.stdout.write(f"Catching up in {', '.join(databases)} every {options['interval']:g} s")
+                self.stdout.flush()
+                catchup.run(options["interval"], stop)
+
+    def _once(self, catchup: Catchup, stop: threading.Event) -> None:
+        result = catchup.run_once(stop)
+        left = f"; {result.left} lanes with events were left, see the log" if result.left else ""
+        self.stdout.write(f"Sent {result.sent:,} events{left}")
+        if result.unanswered:
+            raise CommandError(f"Kafka did not take all events: {result.unanswered}. They stay in the outbox.")
+
+
+def _positive_seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def _positive_number(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

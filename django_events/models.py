@@ -1,0 +1,314 @@
+"""The tables, and all SQL: the outbox, its lanes, and the processed events."""
+
+import uuid
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+from django.db import connections, models
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from django_events.kafka.record import Headers, Record
+
+LANES_PER_TOPIC = 16
+"""Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
+
+
+class LaneName(NamedTuple):
+    """One lane: the rows of one topic whose keys (or, without key, event ids) fall together."""
+
+    topic: str
+    number: int
+
+
+class SavedRow(NamedTuple):
+    """A row that has just been written to the outbox."""
+
+    id: int
+    lane: LaneName
+
+
+class WaitingRow(NamedTuple):
+    """A row of the outbox, read in order to send it."""
+
+    id: int
+    lane: LaneName
+    event_id: str
+    saved_at: datetime
+    size: int
+    """Bytes of body and headers, as ``Cut`` counts them."""
+    record: Record
+
+
+class Cut(NamedTuple):
+    """How much one round reads at most."""
+
+    rows: int
+    """Of one lane."""
+    size: int
+    """Bytes of one lane; its first row is read whatever its size."""
+
+
+def lane_of(topic: str, key: bytes | None, event_id: str) -> LaneName:
+    """The lane of an event: equal keys of a topic always share one, because order is kept within a lane."""
+    return LaneName(topic, zlib.crc32(event_id.encode() if key is None else key) % LANES_PER_TOPIC)
+
+
+class LaneManager(models.Manager["Lane"]):
+    def add_missing(self, lanes: Iterable[LaneName], using: str) -> None:
+        """Insert the rows of lanes that have none yet. Idempotent; waits for nobody who holds a lane."""
+        rows = [Lane(topic=topic, number=number) for topic, number in lanes]
+        self.using(using).bulk_create(rows, ignore_conflicts=True)
+
+    def with_rows(self, using: str) -> list[LaneName]:
+        """All lanes that have rows to send, whoever holds them. One index look-up a lane; in a prepared round."""
+        if connections[using].vendor == "postgresql":
+            return [LaneName(*row) for row in _fetch(using, _SQL_LANES_WITH_ROWS, [])]
+        rows = OutgoingEvent.objects.using(using).filter(topic=OuterRef("topic"), lane=OuterRef("number"))
+        return [LaneName(*row) for row in self.using(using).filter(Exists(rows)).values_list("topic", "number")]
+
+    def lock(self, lanes: Collection[LaneName], using: str) -> list[LaneName]:
+        """Lock those of the lanes that nobody holds, until the transaction ends; return them. Never waits.
+
+        Also the empty ones: a lane that is not returned is held by somebody, or was never added. Where the database
+        has no row locks (SQLite) nothing is locked, and all of them are returned.
+        """
+        if connections[using].vendor == "postgresql":
+            return [LaneName(*row) for row in _fetch(using, _SQL_LOCK_LANES, _as_columns(lanes))]
+        return list(lanes)
+
+
+class Lane(models.Model):
+    """A lane's lock. Whoever holds this row's lock sends the lane's rows; it says nothing else."""
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.CharField(max_length=249)
+    number = models.SmallIntegerField()
+
+    objects: ClassVar[LaneManager] = LaneManager()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["topic", "number"], name="django_events_lane_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+class OutgoingEventManager(models.Manager["OutgoingEvent"]):
+    def save_records(self, records: Sequence[tuple[str, Record]], using: str) -> list[SavedRow]:
+        """Insert the records, each with its event id, in their order, in one statement."""
+        rows = [_row_of(event_id, record) for event_id, record in records]
+        self.using(using).bulk_create(rows)
+        return [SavedRow(row.pk, LaneName(row.topic, row.lane or 0)) for row in rows]
+
+    def topics(self, using: str) -> list[str]:
+        """The topics that have rows: one index look-up each, however many rows there are; in a prepared round."""
+        return [topic for (topic,) in _fetch(using, _SQL_TOPICS, [])]
+
+    def prepare_round(self, using: str, wait: float) -> None:
+        """Prepare the transaction of a round: READ COMMITTED, plans that do not trust statistics, and an end.
+
+        The proof of order needs a fresh snapshot for each statement. A queue's statistics are always wrong, and
+        the plans that they suggest read every waiting row. ``wait`` is in seconds: a process that stops or vanishes
+        inside a round loses its transaction, and so the lanes, 5 s after it.
+        """
+        if connections[using].vendor == "postgresql":
+            with connections[using].cursor() as cursor:
+                cursor.execute(_SQL_PREPARE + f"SET LOCAL idle_in_transaction_session_timeout = '{wait + 5:.0f}s'")
+
+    def read(self, lanes: Sequence[LaneName], cut: Cut, using: str) -> list[WaitingRow]:
+        """The oldest rows of each lane, without gaps, in the order in which they were written."""
+        if connections[using].vendor == "postgresql":
+            found = [_waiting_row(*row) for row in _fetch(using, _SQL_READ, [*_as_columns(lanes), *cut])]
+        else:
+            found = [row for lane in lanes for row in self._read_lane(lane, cut, using)]
+        return sorted(found, key=attrgetter("id"))
+
+    def _read_lane(self, lane: LaneName, cut: Cut, using: str) -> Iterator[WaitingRow]:
+        total = 0
+        rows = self.using(using).filter(topic=lane.topic, lane=lane.number).order_by("id")[: cut.rows]
+        for row in rows.values_list(*_READ_COLUMNS):
+            if total >= cut.size:
+                return
+            size = len(row[-2] or b"") + len(row[-1])
+            total += size
+            yield _waiting_row(*(*row, size))
+
+    def delete_acknowledged(self, ids: Sequence[int], using: str) -> None:
+        """Delete rows that Kafka has acknowledged."""
+        if connections[using].vendor == "postgresql":
+            with connections[using].cursor() as cursor:
+                cursor.execute(_SQL_DELETE, [list(ids)])
+        else:
+            for start in range(0, len(ids), 500):  # far below the parameters that any database takes
+                self.using(using).filter(pk__in=ids[start : start + 500]).delete()
+
+
+class OutgoingEvent(models.Model):
+    """An event that waits to be sent. Inserted with the change that it tells of, deleted when Kafka has it."""
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.CharField(max_length=249)
+    lane = models.SmallIntegerField(null=True)
+    """None: set aside, because Kafka refuses this row."""
+    event_id = models.TextField()
+    key = models.BinaryField(null=True)
+    value = models.BinaryField(null=True)
+    headers = models.BinaryField()
+    """The record's headers as a MessagePack array of [name, bytes or nil]."""
+    saved_at = models.DateTimeField(db_default=Now())
+    error = models.TextField(null=True)
+    """Why the row was set aside."""
+
+    objects: ClassVar[OutgoingEventManager] = OutgoingEventManager()
+
+    class Meta:
+        indexes = (models.Index(fields=["topic", "lane", "id"], name="django_events_outgoing_lane"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id}"
+
+
+class ProcessedEventManager(models.Manager["ProcessedEvent"]):
+    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str) -> set[uuid.UUID]:
+        """Insert the marks in the caller's transaction; return the keys of those that were not there before.
+
+        Waits at most 5 s for another transaction that has just inserted one of them, then raises OperationalError.
+        Sorted, so that two transactions never wait for each other. Equal keys count once.
+        """
+        unique = {mark.key: mark for mark in marks}
+        with _lock_timeout(using, "5s"):
+            rows = _fetch(using, _SQL_MARK.format(", ".join([_MARK] * len(unique))), [
+                value for key in sorted(unique) for value in _mark_values(unique[key], using)
+            ])  # fmt: skip
+        return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
+
+
+class ProcessedEvent(models.Model):
+    """The mark that an exactly-once handler's effects of one event are committed: it commits with them."""
+
+    key = models.UUIDField(primary_key=True)
+    """A 128-bit digest of topic, source, event id, group and handler."""
+    topic = models.CharField(max_length=249)
+    source = models.TextField()
+    event_id = models.TextField()
+    group_name = models.CharField(max_length=55)
+    handler = models.CharField(max_length=200)
+    processed_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    objects: ClassVar[ProcessedEventManager] = ProcessedEventManager()
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id} by {self.group_name}/{self.handler}"
+
+
+# ── SQL ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_OUTBOX = OutgoingEvent._meta.db_table
+_LANES = Lane._meta.db_table
+_PROCESSED = ProcessedEvent._meta.db_table
+_READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", "headers")
+
+_SQL_PREPARE = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; "
+    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+)
+# LIMIT keeps the planner from turning the look-up into a join, which would read every waiting row.
+_SQL_HAS_ROWS = (
+    f"CROSS JOIN LATERAL (SELECT 1 FROM {_OUTBOX} o "
+    "WHERE o.topic = lane.topic AND o.lane = lane.number LIMIT 1) first_row"
+)
+_SQL_WANTED = "unnest(%s::varchar[], %s::smallint[]) AS wanted (topic, number)"
+_SQL_LANES_WITH_ROWS = f"SELECT lane.topic, lane.number FROM {_LANES} lane {_SQL_HAS_ROWS}"
+_SQL_LOCK_LANES = (
+    f"SELECT lane.topic, lane.number FROM {_SQL_WANTED} JOIN {_LANES} lane USING (topic, number) "
+    "FOR UPDATE OF lane SKIP LOCKED"
+)
+# A row is read while the bytes before it are below the cut, so the first row always is.
+_SQL_READ = f"""
+    SELECT r.id, r.topic, r.lane, r.event_id, r.saved_at, r.key, r.value, r.headers, r.size
+    FROM {_SQL_WANTED} CROSS JOIN LATERAL (
+        SELECT o.*, sum(o.size) OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING) - o.size AS size_before
+        FROM (
+            SELECT {", ".join(_READ_COLUMNS)}, coalesce(length(value), 0) + length(headers) AS size
+            FROM {_OUTBOX} WHERE topic = wanted.topic AND lane = wanted.number ORDER BY id LIMIT %s
+        ) o
+    ) r WHERE r.size_before < %s
+"""
+_SQL_DELETE = f"DELETE FROM {_OUTBOX} WHERE id = ANY(%s)"
+_SQL_TOPICS = (
+    f"WITH RECURSIVE step (topic) AS (SELECT MIN(topic) FROM {_OUTBOX} UNION ALL "
+    f"SELECT (SELECT MIN(o.topic) FROM {_OUTBOX} o WHERE o.topic > step.topic) FROM step "
+    "WHERE step.topic IS NOT NULL) SELECT topic FROM step WHERE topic IS NOT NULL"
+)
+_SQL_MARK = (
+    f'INSERT INTO {_PROCESSED} ("key", topic, source, event_id, group_name, handler, processed_at) VALUES {{}} '
+    'ON CONFLICT DO NOTHING RETURNING "key"'
+)
+_MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
+
+
+def _fetch(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _as_columns(lanes: Iterable[LaneName]) -> list[list[Any]]:
+    return [list(column) for column in zip(*lanes, strict=True)]
+
+
+def _row_of(event_id: str, record: Record) -> OutgoingEvent:
+    return OutgoingEvent(
+        topic=record.topic,
+        lane=lane_of(record.topic, record.key, event_id).number,
+        event_id=event_id,
+        key=record.key,
+        value=record.value,
+        headers=msgspec.msgpack.encode(record.headers),
+    )
+
+
+def _waiting_row(
+    id: int,
+    topic: str,
+    lane: int,
+    event_id: str,
+    saved_at: datetime,
+    key: bytes | None,
+    value: bytes | None,
+    headers: bytes,
+    size: int,
+) -> WaitingRow:
+    record = Record(topic, _as_bytes(key), _as_bytes(value), _headers_decoder.decode(headers))
+    return WaitingRow(id, LaneName(topic, lane), event_id, saved_at, size, record)
+
+
+def _as_bytes(value: bytes | memoryview | None) -> bytes | None:
+    return None if value is None else bytes(value)
+
+
+_headers_decoder = msgspec.msgpack.Decoder(Headers)
+
+
+def _mark_values(mark: ProcessedEvent, using: str) -> list[object]:
+    key = ProcessedEvent._meta.pk.get_db_prep_value(mark.key, connections[using])
+    return [key, mark.topic, mark.source, mark.event_id, mark.group_name, mark.handler]
+
+
+@contextmanager
+def _lock_timeout(using: str, bound: str) -> Iterator[None]:
+    """Bound the wait for locks inside, and set what was set before; SET LOCAL, for the sake of PgBouncer."""
+    if connections[using].vendor != "postgresql":
+        yield
+        return
+    sql = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)"
+    ((before, _),) = _fetch(using, sql, [bound])
+    yield
+    _fetch(using, "SELECT set_config('lock_timeout', %s, true)", [before])  # after an error the transaction is over

@@ -1,0 +1,1 @@
+"""From the caller's transaction to Kafka. Gets events and plain values; knows no Topic."""

@@ -1,0 +1,114 @@
+"""Catch-up: looks for rows that nobody has sent, whoever wrote them, and sends them."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from django_events.exceptions import BrokerUnavailable
+from django_events.models import Lane, LaneName, OutgoingEvent
+from django_events.producing.lanes import WaitingLanes
+from django_events.producing.sender import ROWS, WAIT, Sender, round_transaction
+from django_events.producing.trouble import Trouble
+from django_events.retry import Backoff
+
+logger = logging.getLogger("django_events.catchup")
+
+OUTAGE = Backoff(first=0.5, max=30.0)
+"""Seconds between two tries while Kafka or the database does not answer."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass over the lanes of one database did."""
+
+    sent: int = 0
+    left: int = 0
+    """Lanes with rows that could not be sent now: held back, or in the hands of another sender."""
+    unanswered: str | None = None
+    """What went wrong, if Kafka or the database did not answer."""
+
+
+class Catchup:
+    """Sends what waits in the outboxes of some databases. Owned by one thread; several processes share the work."""
+
+    def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
+        self._databases = databases
+        self._sender = Sender(rows)
+        self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
+        self._database = Trouble("Reading the outbox", logger, OUTAGE)
+
+    def run(self, interval: float, stop: threading.Event) -> None:
+        """Pass over all databases every ``interval`` seconds until ``stop`` is set; outages are waited out."""
+        while not stop.is_set():
+            results = [self._guarded_pass(using, stop) for using in self._databases]
+            wait = max(self._kafka.until, self._database.until) - time.monotonic()
+            if not any(result.sent for result in results):
+                stop.wait(max(wait, interval))
+        self.close()
+
+    def run_once(self, stop: threading.Event) -> Pass:
+        """Pass until nothing is left that can be sent now. Raises BrokerUnavailable and database errors."""
+        total = Pass()
+        for using in self._databases:
+            while (result := self.one_pass(using, stop)).sent and not stop.is_set():
+                total.sent += result.sent
+            total.left += result.left
+            total.unanswered = total.unanswered or result.unanswered
+        self.close()
+        return total
+
+    def one_pass(self, using: str, stop: threading.Event) -> Pass:
+        """Give each lane that has rows its turn."""
+        waiting = WaitingLanes(self._look(using))
+        result = Pass()
+        busy: set[LaneName] = set()
+        while waiting and not stop.is_set():
+            done = self._sender.round(waiting, using)
+            if done is None:
+                break
+            busy.update(done.busy)
+            waiting.remove(done.busy)
+            result.sent += done.sent
+            result.unanswered = done.unanswered
+            if done.unanswered and not done.sent:
+                break
+        result.left = len(waiting) + len(busy)
+        return result
+
+    def close(self) -> None:
+        """Let go of the producer, without waiting."""
+        self._sender.close()
+
+    def _look(self, using: str) -> list[LaneName]:
+        """The lanes that have rows, in an order of our own, so that several processes begin at different ones."""
+        with round_transaction(using):
+            OutgoingEvent.objects.prepare_round(using, WAIT)
+            self._sender.add_lanes(OutgoingEvent.objects.topics(using), using)
+            lanes = Lane.objects.with_rows(using)
+        random.shuffle(lanes)
+        return lanes
+
+    def _guarded_pass(self, using: str, stop: threading.Event) -> Pass:
+        """One pass; an outage of Kafka or the database is no failure of ours, and nothing is given up."""
+        try:
+            result = self.one_pass(using, stop)
+        except BrokerUnavailable as error:
+            self._sender.close()
+            self._kafka.began(str(error))
+            return Pass(unanswered=str(error))
+        except DatabaseError as error:
+            connections[using].close()
+            self._database.began(str(error).strip())
+            return Pass(unanswered=str(error))
+        self._database.ended()
+        if result.unanswered and not result.sent:
+            self._kafka.began(result.unanswered)
+        elif result.sent:
+            self._kafka.ended()
+        return result

@@ -1,0 +1,182 @@
+"""The thread that sends a process's events right after their commit. One in each process, started at its first send.
+
+Losing it, or the whole process, loses nothing: the rows are in the outbox, and ``manage.py catchup`` sends them.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from django_events.conf import settings
+from django_events.exceptions import BrokerUnavailable, EventsError
+from django_events.models import SavedRow
+from django_events.producing.lanes import WaitingLanes
+from django_events.producing.sender import Sender
+from django_events.producing.trouble import Trouble
+from django_events.retry import Backoff
+
+logger = logging.getLogger("django_events.relay")
+
+BUSY = Backoff(first=0.002, max=0.1)
+"""Seconds between two tries of lanes that another sender holds: it mostly sends our rows, too."""
+
+OUTAGE = Backoff(first=0.5, max=30.0)
+"""Seconds between two tries while Kafka or the database does not answer."""
+
+IDLE = 60.0
+"""Seconds without an event after which the database connection is closed."""
+
+
+class Relay:
+    """What a process has of the relay: the lanes that wait, and the thread once there is one. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.allowed_in_tests = False
+        """Set by ``django_events.testing.sending``: without it nothing is sent under a test runner."""
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: _RelayThread | None = None
+
+    def prepare(self, using: str) -> None:
+        """Start the thread, if this process has none, and let it connect. Idempotent; does not block."""
+        if self._thread is None or not self._thread.is_alive():
+            with self._lock:
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = _RelayThread(using)
+                    self._thread.start()
+
+    def wake(self, rows: Sequence[SavedRow], using: str) -> None:
+        """Rows of this database have just been committed: have their lanes sent. Never blocks."""
+        self.prepare(using)
+        if self._thread:
+            self._thread.wake(rows, using)
+
+    def stop(self, timeout: float) -> bool:
+        """Send what waits for at most ``timeout`` seconds and end the thread. Returns whether it ended in time."""
+        thread, self._thread = self._thread, None
+        return thread.stop(timeout) if thread else True
+
+    def after_fork(self) -> None:
+        """In a child process: forget the parent's thread, lock and producer, without ever destroying them."""
+        _inherited.append((self._lock, self._thread))
+        self._start_afresh()
+
+
+class _RelayThread(threading.Thread):
+    """Waits for lanes and sends them, round by round, until it is stopped."""
+
+    def __init__(self, using: str) -> None:
+        super().__init__(name="django-events-relay", daemon=True)
+        self._woken = threading.Condition()
+        self._waiting: dict[str, WaitingLanes] = {}
+        self._stopping = False
+        self._sender = Sender()
+        self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
+        self._database = Trouble("Reading the outbox", logger, OUTAGE)
+        self._busy_rounds = 0
+        self._first_database = using
+
+    def wake(self, rows: Sequence[SavedRow], using: str) -> None:
+        with self._woken:
+            self._waiting.setdefault(using, WaitingLanes()).add({row.lane for row in rows})
+            self._woken.notify()
+
+    def stop(self, timeout: float) -> bool:
+        with self._woken:
+            self._stopping = True
+            self._woken.notify()
+        self.join(timeout)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        try:
+            self._guarded(self._warm_up, self._first_database)
+            while self._wait_for_lanes():
+                for using in [*self._waiting]:
+                    if self._waiting[using]:
+                        self._guarded(self._round, using)
+        finally:
+            self._sender.close()
+            connections.close_all()
+
+    def _wait_for_lanes(self) -> bool:
+        """Sleep until there is something to try; False if there is nothing left and the thread is to end."""
+        with self._woken:
+            while True:
+                delay = self._delay()
+                if delay is not None and delay <= 0:
+                    return True
+                if self._stopping:
+                    return False
+                if not self._woken.wait(IDLE if delay is None else delay) and delay is None:
+                    connections.close_all()
+
+    def _delay(self) -> float | None:
+        """Seconds until lanes may be tried; None if no lane waits."""
+        waiting = [lanes for lanes in self._waiting.values() if lanes]
+        if not waiting:
+            return None
+        due = min(self._sender.next_due(lanes) for lanes in waiting)
+        return max(due, self._kafka.until, self._database.until) - time.monotonic()
+
+    def _warm_up(self, using: str) -> None:
+        """Connect before the first commit, which would otherwise be slow to arrive."""
+        self._sender.connect()
+        connections[using].ensure_connection()
+
+    def _round(self, using: str) -> None:
+        result = self._sender.round(self._waiting[using], using)
+        if result is None:
+            return
+        self._database.ended()
+        if result.unanswered and not result.sent:
+            self._kafka.began(result.unanswered)
+            return
+        self._kafka.ended()
+        self._pause_while_busy(using, bool(result.busy) and not result.sent)
+
+    def _pause_while_busy(self, using: str, busy: bool) -> None:
+        """Lanes that another sender holds stay in the set and are tried again after some milliseconds."""
+        self._busy_rounds = self._busy_rounds + 1 if busy else 0
+        if busy:
+            with self._woken:
+                self._woken.wait(BUSY.delay(self._busy_rounds))
+
+    def _guarded(self, step: Callable[[str], None], using: str) -> None:
+        """Do one step; whatever goes wrong is waited out, for the rows are safe and this thread must not die."""
+        try:
+            step(using)
+        except BrokerUnavailable as error:
+            self._sender.close()
+            self._kafka.began(str(error))
+        except DatabaseError as error:
+            connections.close_all()
+            self._database.began(str(error).strip())
+        except EventsError as error:
+            self._kafka.began(str(error), logging.ERROR)
+        except Exception as error:
+            logger.exception("The relay failed in a way that it does not know; it goes on")
+            self._sender.close()
+            connections.close_all()
+            self._kafka.began(repr(error), logging.ERROR)
+
+
+_inherited: list[object] = []
+
+relay = Relay()
+
+os.register_at_fork(after_in_child=relay.after_fork)
+
+
+@atexit.register
+def _send_the_last_events() -> None:
+    if not relay.stop(settings.EXIT_TIMEOUT):
+        logger.warning("Some events were not sent before this process ended; catchup sends them.")

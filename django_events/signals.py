@@ -1,0 +1,23 @@
+"""Facts about events, for logs, metrics and the site's own code.
+
+All are sent with ``send_robust``: a receiver that raises is logged by Django and harms nothing. Receivers run in the
+thread that learned the fact, so they should be quick.
+"""
+
+from django.dispatch import Signal
+
+event_saved = Signal()
+"""An event was written to the outbox. Sent in the caller's transaction, which may still be rolled back.
+
+Arguments: ``sender`` the topic's name, ``event`` the Event, ``using`` the database alias."""
+
+event_sent = Signal()
+"""Kafka has acknowledged an event and its row is gone. Sent by the relay after its commit; again for a duplicate.
+
+Arguments: ``sender`` the topic's name, ``key`` the event's key as bytes or None, ``event_id``,
+``saved_at`` when the row was written, ``using`` the database alias."""
+
+event_handled = Signal()
+"""A handler has taken effect (exactly-once: its transaction is committed). Sent in the worker's thread.
+
+Arguments: ``sender`` the user's function, ``event`` the Event, ``seconds`` how long the attempt took."""

@@ -1,0 +1,113 @@
+"""What a test sees in Kafka, through a client of its own that shares no code with the product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.waiting import wait_for
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A record in Kafka."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+    @property
+    def id(self) -> str:
+        return (self.header("ce_id") or b"").decode()
+
+    @property
+    def payload(self) -> Any:
+        return msgspec.json.decode(self.value or b"")
+
+    def header(self, name: str) -> bytes | None:
+        return dict(self.headers).get(name)
+
+
+class Broker:
+    """One Kafka, with a prefix in front of all names. Topics are named without it."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.prefix = prefix
+        self._options: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log.connection.close": False}
+
+    def create(self, topic: str, partitions: int = 2, **config: str) -> None:
+        """Create a topic; config names have ``_`` for ``.``."""
+        options = {name.replace("_", "."): value for name, value in config.items()}
+        new = NewTopic(self.prefix + topic, num_partitions=partitions, replication_factor=1, config=options)
+        for answer in AdminClient(self._options).create_topics([new]).values():
+            answer.result()
+        wait_for(lambda: self.exists(topic))
+
+    def delete(self, topic: str) -> None:
+        for answer in AdminClient(self._options).delete_topics([self.prefix + topic]).values():
+            answer.result()
+        wait_for(lambda: not self.exists(topic))
+
+    def exists(self, topic: str) -> bool:
+        return self.prefix + topic in AdminClient(self._options).list_topics(timeout=10).topics
+
+    def put(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int = -1,
+    ) -> None:
+        """Write a record as a stranger would."""
+        producer = Producer(self._options)
+        producer.produce(self.prefix + topic, value, key, headers=list(headers), partition=partition)
+        assert producer.flush(30) == 0
+
+    def read(self, topic: str) -> list[Seen]:
+        """All records of the topic, partition by partition, up to its present end."""
+        consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False})
+        try:
+            found = consumer.list_topics(self.prefix + topic, timeout=10).topics[self.prefix + topic]
+            return [record for number in sorted(found.partitions) for record in self._read(consumer, topic, number)]
+        finally:
+            consumer.close()
+
+    def _read(self, consumer: Consumer, topic: str, number: int) -> list[Seen]:
+        partition = TopicPartition(self.prefix + topic, number, 0)
+        _, end = consumer.get_watermark_offsets(partition, timeout=10)
+        consumer.assign([partition])
+        records: list[Seen] = []
+        while end and consumer.position([partition])[0].offset < end:
+            polled = consumer.poll(10)
+            assert polled is not None and polled.error() is None, polled and polled.error()
+            records.append(_seen(polled))
+        return records
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        """The group's committed offset, None if there is none."""
+        consumer = Consumer(self._options | {"group.id": self.prefix + group})
+        try:
+            (found,) = consumer.committed([TopicPartition(self.prefix + topic, partition)], timeout=10)
+            return found.offset if found.offset >= 0 else None
+        finally:
+            consumer.close()
+
+    def end(self, topic: str, partition: int) -> int:
+        """The offset after the partition's last record."""
+        consumer = Consumer(self._options | {"group.id": "tests"})
+        try:
+            return int(consumer.get_watermark_offsets(TopicPartition(self.prefix + topic, partition), timeout=10)[1])
+        finally:
+            consumer.close()
+
+
+def _seen(polled: Message) -> Seen:
+    return Seen(polled.partition(), polled.offset(), polled.key(), polled.value(), polled.headers() or [])

@@ -1,0 +1,79 @@
+"""Fixtures: a Kafka with names of the test's own, declarations that are forgotten, processes of the site."""
+
+import copy
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_events import ConsumerGroup, handlers, topics
+from django_events.consuming.service import Service
+from django_events.kafka import spec
+from tests.broker import Broker
+from tests.processes import Site
+
+SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
+"""A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
+
+
+@pytest.fixture
+def broker(settings: Any) -> Broker:
+    """The real Kafka, in which this test has names of its own; the settings point at it."""
+    broker = Broker(os.environ["KAFKA_BOOTSTRAP_SERVERS"], f"t{uuid.uuid4().hex[:10]}.")
+    use_broker(settings, broker)
+    return broker
+
+
+def use_broker(settings: Any, broker: Broker) -> None:
+    """Have this process's settings name this Kafka and its prefix."""
+    settings.DJANGO_EVENTS = {
+        **settings.DJANGO_EVENTS,
+        "KAFKA": {"bootstrap.servers": broker.bootstrap_servers},
+        "KAFKA_CONSUMER": SESSION,
+        "PREFIX": broker.prefix,
+    }
+
+
+@pytest.fixture
+def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test declares is forgotten afterwards."""
+    for module, name in ((topics, "_declared"), (spec, "_declared"), (handlers, "_groups")):
+        monkeypatch.setattr(module, name, copy.copy(getattr(module, name)))
+
+
+@pytest.fixture
+def site(broker: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Site]:
+    """Starts processes of the site on the test's database and Kafka."""
+    database = connection.settings_dict
+    env = {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_CONSUMER": '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}',
+        "EVENTS_PREFIX": broker.prefix,
+    }
+    site = Site(env, tmp_path)
+    yield site
+    site.end()
+
+
+@pytest.fixture
+def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractContextManager[Service]]:
+    """``with consuming(group): …`` runs groups in this process; entered once Kafka has given them partitions."""
+
+    @contextmanager
+    def run(*groups: ConsumerGroup) -> Iterator[Service]:
+        service = Service(groups)
+        service.start()
+        try:
+            assert service.wait_until_assigned(60), "no partitions were assigned"
+            yield service
+        finally:
+            assert service.stop(30), "a group did not end"
+
+    return run

@@ -1,0 +1,88 @@
+"""Processes of the site: ``manage.py`` commands on the test's database and Kafka."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Process:
+    """A running command; its output goes to a file that the test can look at."""
+
+    def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str], output: Path) -> None:
+        self._output = output
+        with output.open("wb") as file:
+            self._popen = subprocess.Popen(
+                [sys.executable, "manage.py", *arguments],
+                cwd=ROOT,
+                env=dict(env),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def says(self, text: str) -> None:
+        """Wait until the output has this text."""
+        wait_for(lambda: text in self.output or not self.running())
+        assert text in self.output, self.output
+
+    def ends(self, timeout: float = 90.0) -> int:
+        """Wait for the end; the return code, negative for a signal."""
+        return self._popen.wait(timeout)
+
+    def succeeds(self, timeout: float = 90.0) -> str:
+        """Wait for the end, which must be a success; the output."""
+        assert self.ends(timeout) == 0, self.output
+        return self.output
+
+    def was_killed_by_itself(self) -> bool:
+        """Wait for the end; whether it was SIGKILL, as at a crash point."""
+        return self.ends() == -signal.SIGKILL
+
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        if self.running():
+            self._popen.kill()
+        self._popen.wait()
+
+
+class Site:
+    """Starts processes with one environment, and ends those that still run with the test."""
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self._env = env
+        self._folder = folder
+        self._started: list[Process] = []
+
+    def start(self, *arguments: str, **env: str) -> Process:
+        """Start ``manage.py`` with these arguments; ``env`` is added to the environment."""
+        output = self._folder / f"{len(self._started)}-{arguments[0]}.log"
+        process = Process(arguments, {**os.environ, **self._env, **env}, output)
+        self._started.append(process)
+        return process
+
+    def run(self, *arguments: str, **env: str) -> str:
+        """Run the command to its end, which must be a success; its output."""
+        return self.start(*arguments, **env).succeeds()
+
+    def end(self) -> None:
+        for process in self._started:
+            process.kill()

@@ -1,0 +1,107 @@
+"""A server process that never outlives us: started, stopped, killed, frozen, and started again at the same place."""
+
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.services.installing import Unavailable
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Server:
+    """One process in a folder of its own. Start it in the main thread: it is killed when its starter ends."""
+
+    name = ""
+    user: str | None = None
+    """Who runs it, if not we."""
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Get and lay out what it needs. Raises Unavailable."""
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start the process; returns at once. It keeps its data and its port from an earlier start."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user else None,
+                start_new_session=True,  # Ctrl-C in the terminal is for the tests; they stop us when they are done
+                preexec_fn=die_with_parent,
+            )
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Wait until it answers. Raises Unavailable with the end of its log."""
+        deadline = time.monotonic() + timeout
+        while not self.is_ready():
+            ended = self._process is None or self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                what = "ended" if ended else f"did not answer within {timeout:g} s"
+                raise Unavailable(f"{self.name} {what}:\n{self.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+
+    def restart(self) -> None:
+        self.start()
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        """Let it end in good order; kill it if that takes too long."""
+        if self._process is None:
+            return
+        self.resume()
+        self._process.send_signal(self.stop_signal)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+
+
+def die_with_parent() -> None:
+    """In the child, before it becomes its program: be killed when the thread that started us ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

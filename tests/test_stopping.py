@@ -1,0 +1,85 @@
+"""P12: after SIGTERM a consumer finishes what runs, commits, and leaves; nothing that finished runs twice."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from django_events.kafka import topics
+from tests.broker import Broker
+from tests.ledger.entries import make_entry
+from tests.ledger.models import Entry
+from tests.processes import Process, Site
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+
+@pytest.fixture(autouse=True)
+def created(broker: Broker) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+
+
+def noted() -> list[tuple[str, int]]:
+    return sorted(Entry.objects.filter(handler="audit/note").values_list("account", "number"))
+
+
+def consumer_in_a_handler(site: Site, hold: Path) -> Process:
+    """A consumer whose handler has begun and waits for the file ``hold``."""
+    make_entry("ann", hold=str(hold))
+    site.run("catchup", "--once")
+    consumer = site.start("consume", "audit")
+    wait_for(hold.with_suffix(".started").exists)
+    return consumer
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_handler_that_runs_may_finish_and_what_it_finished_is_not_repeated(
+    site: Site, broker: Broker, tmp_path: Path, number: int
+) -> None:
+    hold = tmp_path / "hold"
+    consumer = consumer_in_a_handler(site, hold)
+    make_entry("ann")
+    site.run("catchup", "--once")
+    consumer.signal(number)
+    consumer.says("Stopping")
+    hold.touch()
+    consumer.succeeds()
+    assert noted() == [("ann", 1)]  # it took no more work
+    site.start("consume", "audit")
+    wait_for(lambda: ("ann", 2) in noted())
+    assert noted() == [("ann", 1), ("ann", 2)]
+
+
+def test_the_stop_is_bounded_and_what_did_not_finish_comes_again(site: Site, broker: Broker, tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    make_entry("ann", hold=str(hold))
+    site.run("catchup", "--once")
+    consumer = site.start("consume", "audit", "--shutdown-timeout=0.5")
+    wait_for(hold.with_suffix(".started").exists)
+    consumer.signal(signal.SIGTERM)
+    assert consumer.ends() == 1
+    assert "comes again" in consumer.output
+    hold.touch()
+    site.start("consume", "audit")
+    wait_for(lambda: noted() == [("ann", 1)])
+
+
+def test_a_second_signal_ends_the_process_at_once(site: Site, broker: Broker, tmp_path: Path) -> None:
+    consumer = consumer_in_a_handler(site, tmp_path / "hold")
+    consumer.signal(signal.SIGTERM)
+    consumer.says("Stopping")
+    consumer.signal(signal.SIGTERM)
+    assert consumer.ends() == 128 + signal.SIGTERM
+
+
+def test_a_group_that_stopped_has_left_so_its_partitions_are_free_at_once(
+    site: Site, broker: Broker, tmp_path: Path
+) -> None:
+    first = site.start("consume", "audit")
+    first.says("got ledger.entry-made[0]")
+    first.signal(signal.SIGTERM)
+    first.succeeds()
+    # With a session of 5 minutes only a consumer that has left can have made way.
+    second = site.start("consume", "audit", KAFKA_CONSUMER='{"session.timeout.ms": 300000}')
+    second.says("got ledger.entry-made[0]")
