@@ -40,22 +40,23 @@ class Broker:
         self.bootstrap_servers = bootstrap_servers
         self.prefix = prefix
         self._options: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log.connection.close": False}
+        self.admin = AdminClient(self._options)
 
     def create(self, topic: str, partitions: int = 2, **config: str) -> None:
         """Create a topic; config names have ``_`` for ``.``."""
         options = {name.replace("_", "."): value for name, value in config.items()}
         new = NewTopic(self.prefix + topic, num_partitions=partitions, replication_factor=1, config=options)
-        for answer in AdminClient(self._options).create_topics([new]).values():
+        for answer in self.admin.create_topics([new]).values():
             answer.result()
         wait_for(lambda: self.exists(topic))
 
     def delete(self, topic: str) -> None:
-        for answer in AdminClient(self._options).delete_topics([self.prefix + topic]).values():
+        for answer in self.admin.delete_topics([self.prefix + topic]).values():
             answer.result()
         wait_for(lambda: not self.exists(topic))
 
     def exists(self, topic: str) -> bool:
-        return self.prefix + topic in AdminClient(self._options).list_topics(timeout=10).topics
+        return self.prefix + topic in self.admin.list_topics(timeout=10).topics
 
     def put(
         self,

@@ -16,6 +16,9 @@ from django_events.consuming.service import Service
 from django_events.kafka import spec
 from tests.broker import Broker
 from tests.processes import Site
+from tests.services import REQUIRED
+from tests.services.installing import Unavailable
+from tests.services.kafka import KafkaServer
 
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 """A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
@@ -27,6 +30,30 @@ def broker(settings: Any) -> Broker:
     broker = Broker(os.environ["KAFKA_BOOTSTRAP_SERVERS"], f"t{uuid.uuid4().hex[:10]}.")
     use_broker(settings, broker)
     return broker
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A Kafka that tests may freeze and kill."""
+    server = KafkaServer(tmp_path_factory.mktemp("kafka") / "node")
+    try:
+        server.prepare()
+        server.restart()
+    except Unavailable as error:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Kafka of its own: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fragile(kafka_server: KafkaServer, settings: Any) -> Iterator[Broker]:
+    """As ``broker``, but on the Kafka that may be frozen and killed; afterwards it works again."""
+    broker = Broker(kafka_server.address, f"t{uuid.uuid4().hex[:10]}.")
+    use_broker(settings, broker)
+    yield broker
+    kafka_server.resume()
+    if not kafka_server.is_running():
+        kafka_server.restart()
 
 
 def use_broker(settings: Any, broker: Broker) -> None:
@@ -49,6 +76,13 @@ def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def site(broker: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Site]:
     """Starts processes of the site on the test's database and Kafka."""
+    site = make_site(broker, tmp_path)
+    yield site
+    site.end()
+
+
+def make_site(broker: Broker, folder: Path) -> Site:
+    """Processes on the test's database and this Kafka; ``end`` it."""
     database = connection.settings_dict
     env = {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -57,9 +91,7 @@ def site(broker: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Sit
         "KAFKA_CONSUMER": '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}',
         "EVENTS_PREFIX": broker.prefix,
     }
-    site = Site(env, tmp_path)
-    yield site
-    site.end()
+    return Site(env, folder)
 
 
 @pytest.fixture

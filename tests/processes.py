@@ -39,7 +39,10 @@ class Process:
 
     def says(self, text: str) -> None:
         """Wait until the output has this text."""
-        wait_for(lambda: text in self.output or not self.running())
+        try:
+            wait_for(lambda: text in self.output or not self.running())
+        except AssertionError as error:
+            raise AssertionError(f"did not say {text!r}:\n{self.output}") from error
         assert text in self.output, self.output
 
     def ends(self, timeout: float = 90.0) -> int:

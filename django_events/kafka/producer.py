@@ -5,7 +5,7 @@ Records of one call reach each partition in the order given, and nothing is sent
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -43,6 +43,13 @@ TOPIC_ERRORS = frozenset(
 """Refusals of the topic as a whole."""
 
 _REPORTS_SERVED_EVERY = 500  # records; keeps the queue of delivery reports short during a long round
+
+_TROUBLE_BORNE = 10  # exceptions of one wait; the client has one fatal error, and it raises it once
+
+_Report = tuple[int, str, KafkaError | None]
+"""Token, topic and what went wrong with one record."""
+
+_OnDelivery = Callable[[KafkaError | None, object], None]
 
 _inherited: list[object] = []  # producers of a parent process: destroying one in the child can hang for ever
 
@@ -99,16 +106,10 @@ class Producer:
         """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
         self._produced, self._reports = 0, []
         deadline = time.monotonic() + timeout
-        trouble = []
-        try:
-            self._produce(records, deadline)
-            if crash_points.armed:
-                crash_points.reached("produced-not-acknowledged")
-            self._wait(deadline)
-        except BufferError:
-            trouble.append("librdkafka's queue stayed full")
-        except KafkaException as error:  # a fatal error surfaces here; the reports tell which records it hit
-            trouble.append(error.args[0].str())
+        trouble = self._produce(records, deadline)
+        if crash_points.armed:
+            crash_points.reached("produced-not-acknowledged")
+        trouble += self._wait(deadline)
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
             trouble.append(f"no acknowledgement within {timeout:g} s")
@@ -124,24 +125,28 @@ class Producer:
         self._client.purge()
         self._client.poll(0)
 
-    def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> None:
-        """Hand the records to librdkafka until one is refused, here or by the broker."""
+    def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> list[str]:
+        """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""
         checked = 0
-        for token, record in records:
-            report = partial(_append_report, self._reports, token, record.topic)
-            try:
-                self._produce_one(record, report, deadline)
-            except KafkaException as error:
-                self._reports.append((token, record.topic, error.args[0]))
-                return
-            self._produced += 1
-            if self._produced % _REPORTS_SERVED_EVERY == 0:
-                self._client.poll(0)
-                if any(error for _, _, error in self._reports[checked:]):
-                    return
-                checked = len(self._reports)
+        try:
+            for token, record in records:
+                self._produced += 1
+                report = partial(_append_report, self._reports, token, record.topic)
+                try:
+                    self._produce_one(record, report, deadline)
+                except KafkaException as error:
+                    report(error.args[0], None)
+                    break
+                if self._produced % _REPORTS_SERVED_EVERY == 0:
+                    self._client.poll(0)
+                    if any(error for _, _, error in self._reports[checked:]):
+                        break
+                    checked = len(self._reports)
+        except (BufferError, KafkaException, SystemError) as error:
+            return [_text(error)]
+        return []
 
-    def _produce_one(self, record: Record, report: object, deadline: float) -> None:
+    def _produce_one(self, record: Record, report: _OnDelivery, deadline: float) -> None:
         topic = names.on_wire(record.topic)
         while True:
             try:
@@ -154,14 +159,27 @@ class Producer:
                     raise
                 self._client.poll(0.05)
 
-    def _wait(self, deadline: float) -> None:
-        """Wait until every record is reported, in slices, so that a signal to the process is seen."""
-        while self._client.flush(max(min(0.2, deadline - time.monotonic()), 0)) and time.monotonic() < deadline:
-            pass
+    def _wait(self, deadline: float) -> list[str]:
+        """Wait until every record is reported, in slices, so that a signal to the process is seen.
+
+        A fatal error of the client comes out of ``flush`` in front of the reports that tell which records it hit.
+        """
+        trouble: list[str] = []
+        while (seconds_left := deadline - time.monotonic()) > 0 and len(trouble) < _TROUBLE_BORNE:
+            try:
+                if not self._client.flush(min(0.2, seconds_left)):
+                    break
+            except (KafkaException, SystemError) as error:
+                trouble.append(_text(error))
+        return trouble
 
 
-_Report = tuple[int, str, KafkaError | None]
-"""Token, topic and what went wrong with one record."""
+def _text(error: BaseException) -> str:
+    """What an exception of the client says, for people."""
+    if isinstance(error, BufferError):
+        return "librdkafka's queue stayed full"
+    cause = error.__cause__ if isinstance(error, SystemError) else error  # a callback met an error that was pending
+    return cause.args[0].str() if isinstance(cause, KafkaException) else repr(error)
 
 
 def _append_report(reports: list[_Report], token: int, topic: str, error: KafkaError | None, _message: object) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from tests.services import REQUIRED
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
@@ -24,9 +25,6 @@ PARTS: dict[str, type[KafkaServer] | type[PostgresServer]] = {
     "DATABASE_URL": PostgresServer,
 }
 """The environment variable with its address, and what to start if it is not set."""
-
-REQUIRED = "DJANGO_EVENTS_REQUIRE_SERVICES"
-"""Set for the command where a missing part is a failure."""
 
 
 def main(arguments: list[str]) -> int:

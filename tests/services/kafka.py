@@ -63,6 +63,9 @@ class KafkaServer(Server):
             # A killed consumer's partitions are free soon, and nobody waits for others that may join a group.
             group.initial.rebalance.delay.ms=0
             group.min.session.timeout.ms=1000
+            # A node that was killed is let in again soon.
+            broker.session.timeout.ms=1500
+            broker.heartbeat.interval.ms=300
         """
 
 

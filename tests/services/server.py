@@ -62,6 +62,9 @@ class Server:
                 raise Unavailable(f"{self.name} {what}:\n{self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
 
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def restart(self) -> None:
         self.start()
         self.wait_until_ready()

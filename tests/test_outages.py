@@ -1,0 +1,147 @@
+"""P3 and P5: an outage of Kafka is waited out; rows stay until they are acknowledged, and the site goes on."""
+
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from django_events.kafka import topics
+from django_events.models import OutgoingEvent
+from django_events.testing import sending
+from tests.broker import Broker
+from tests.fixtures import make_site
+from tests.ledger.entries import make_entry
+from tests.ledger.models import Account, Entry
+from tests.processes import Site
+from tests.services.kafka import KafkaServer
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+
+@pytest.fixture(autouse=True)
+def created(fragile: Broker) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+
+
+@pytest.fixture
+def relay(fragile: Broker, transactional_db: None) -> Iterator[None]:
+    with sending():
+        yield
+
+
+@pytest.fixture
+def site(fragile: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Site]:
+    site = make_site(fragile, tmp_path)
+    yield site
+    site.end()
+
+
+def numbers(broker: Broker) -> dict[bytes | None, list[int]]:
+    """The numbers of each key in the order of their first delivery."""
+    found: dict[bytes | None, list[int]] = defaultdict(list)
+    for record in broker.read("ledger.entry-made"):
+        if record.payload["number"] not in found[record.key]:
+            found[record.key].append(record.payload["number"])
+    return found
+
+
+def in_order() -> dict[bytes, list[int]]:
+    """What the accounts know of their events."""
+    return {account.name.encode(): [*range(1, account.last + 1)] for account in Account.objects.all()}
+
+
+def waiting_for_kafka(caplog: Any) -> bool:
+    return "Sending events to Kafka:" in caplog.text
+
+
+def idle_transactions() -> int:
+    """Transactions of other connections that are open while nothing is executed in them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'idle in transaction' AND pid <> pg_backend_pid()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_rows_stay_until_the_broker_has_acknowledged_them(
+    kafka_server: KafkaServer, fragile: Broker, relay: None, caplog: Any
+) -> None:
+    make_entry("ann")
+    wait_for(lambda: not OutgoingEvent.objects.exists())  # connected: the next record will be on its way at once
+    kafka_server.pause()
+    for _ in range(10):
+        make_entry("ann")
+    wait_for(lambda: waiting_for_kafka(caplog))
+    assert OutgoingEvent.objects.count() == 10
+    kafka_server.resume()
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert numbers(fragile) == in_order()
+
+
+def test_while_kafka_is_dead_the_site_goes_on_and_no_transaction_stays_open(
+    kafka_server: KafkaServer, fragile: Broker, relay: None, caplog: Any
+) -> None:
+    for number in range(20):
+        make_entry(f"account-{number % 4}")
+    kafka_server.kill()
+    for number in range(200):
+        make_entry(f"account-{number % 4}")
+    wait_for(lambda: waiting_for_kafka(caplog))
+    with transaction.atomic():
+        make_entry("late")
+    wait_for(lambda: not idle_transactions())
+    assert OutgoingEvent.objects.exists()
+    kafka_server.restart()
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert numbers(fragile) == in_order()
+    assert "works again" in caplog.text
+
+
+def test_catchup_waits_an_outage_out(kafka_server: KafkaServer, fragile: Broker, site: Site) -> None:
+    catchup = site.start("catchup", "--interval=0.1")
+    for number in range(20):
+        make_entry(f"account-{number % 4}")
+    kafka_server.kill()
+    for number in range(200):
+        make_entry(f"account-{number % 4}")
+    catchup.says("tried again until it works")
+    kafka_server.restart()
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert numbers(fragile) == in_order()
+    catchup.signal(signal.SIGTERM)
+    catchup.succeeds()
+
+
+def test_catchup_once_says_what_kafka_did_not_take(kafka_server: KafkaServer, fragile: Broker, site: Site) -> None:
+    make_entry("ann")
+    kafka_server.kill()
+    catchup = site.start("catchup", "--once")
+    assert catchup.ends() == 1
+    assert f"CommandError: Kafka at {fragile.bootstrap_servers} does not answer" in catchup.output
+    assert OutgoingEvent.objects.count() == 1
+
+
+def test_a_consumer_waits_an_outage_out(kafka_server: KafkaServer, fragile: Broker, site: Site) -> None:
+    consumer = site.start("consume", "ledger")
+    consumer.says("ledger.entry-made[0]")
+    kafka_server.kill()
+    make_entry("ann")
+    kafka_server.restart()
+    site.run("catchup", "--once")
+    wait_for(lambda: Entry.objects.filter(account="ann").exists())
+    consumer.signal(signal.SIGTERM)
+    consumer.succeeds()
+
+
+def test_a_consumer_may_start_before_kafka(kafka_server: KafkaServer, fragile: Broker, site: Site) -> None:
+    kafka_server.kill()
+    consumer = site.start("consume", "ledger")
+    consumer.says("waiting for Kafka")
+    kafka_server.restart()
+    consumer.says("ledger.entry-made[0]")
