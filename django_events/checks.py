@@ -22,7 +22,7 @@ def register_checks() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E001–E004, W001: ``settings.DJANGO_EVENTS``."""
+    """E001–E004, W001, W003: ``settings.DJANGO_EVENTS``."""
     try:
         given = conf.configured()
     except EventsError as error:
@@ -30,7 +30,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     found: list[CheckMessage] = [*_unknown_names(given), *_wrong_types(given)]
     if found:
         return found  # the checks below read the settings, which would raise
-    found += [Error(text, id="django_events.E003") for text in config.problems()]
+    found += [Error(text, id="django_events.E003") for text in config.problems()] or _librdkafka_problems()
     found += _unknown_databases()
     if not given.get("SOURCE"):
         found.append(_no_source())
@@ -38,16 +38,20 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def check_declarations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E005–E006: topics and groups that collide with each other in Kafka. What is wrong alone raises at once."""
+    """E005–E007: topics and groups that collide with each other in Kafka. What is wrong alone raises at once."""
     try:
         prefix = settings.PREFIX
     except EventsError:
         return []  # E002 says it
-    return [*_colliding_topics(), *_too_long_names(prefix)]
+    return [*_colliding_topics(), *_colliding_dead_letters(), *_too_long_names(prefix)]
 
 
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """W002: SQLite without the options with which several processes can write."""
+    try:
+        conf.settings.DATABASES  # noqa: B018
+    except EventsError:
+        return []  # E002 says it
     return [_sqlite_options(alias) for alias in django_settings.DATABASES if _is_unprepared_sqlite(alias)]
 
 
@@ -65,6 +69,20 @@ def _wrong_types(given: Any) -> Iterator[CheckMessage]:
         problem = conf.wrong_type(name, given[name])
         if problem:
             yield Error(problem, id="django_events.E002")
+
+
+def _librdkafka_problems() -> list[CheckMessage]:
+    if not config.brokers():
+        return [
+            Warning(
+                "settings.DJANGO_EVENTS['KAFKA'] names no broker, so no event can be sent or handled.",
+                hint="Set 'bootstrap.servers', for example {'bootstrap.servers': 'kafka1:9092,kafka2:9092'}.",
+                id="django_events.W003",
+            )
+        ]
+    from django_events.kafka.validation import refused_options  # loads librdkafka
+
+    return [Error(text, id="django_events.E003") for text in refused_options()]
 
 
 def _unknown_databases() -> Iterator[CheckMessage]:
@@ -100,6 +118,20 @@ def _colliding_topics() -> Iterator[CheckMessage]:
                 hint="Rename one of them.",
                 id="django_events.E005",
             )
+
+
+def _colliding_dead_letters() -> Iterator[CheckMessage]:
+    seen: dict[str, str] = {}
+    for group in handlers.declared():
+        for topic in group.topics:
+            mine = f"topic {topic!r} at group {group.name!r}"
+            other = seen.setdefault(names.dead_letter_topic(topic, group.name).replace(".", "_"), mine)
+            if other != mine:
+                yield Error(
+                    f"The dead letters of {other} and of {mine} would share one topic.",
+                    hint="Rename one of the groups or topics.",
+                    id="django_events.E007",
+                )
 
 
 def _too_long_names(prefix: str) -> Iterator[CheckMessage]:

@@ -22,6 +22,8 @@ from django_events.kafka.record import Headers, ReceivedRecord, Record
 
 STRUCTURED = "application/cloudevents+json"
 SEQUENCE_HEADER = "ce_sequence"
+NO_SOURCE = "\0"
+"""In the identity of an event without an id: nobody's source, so that nobody's id can be taken for its place."""
 
 CORE = ("specversion", "id", "type", "source", "subject", "time", "dataschema")
 """The attributes that CloudEvents itself defines, without the content type, in the order in which we write them."""
@@ -63,6 +65,8 @@ def encode(event: Event[Any]) -> Record:
 
 def check_attributes(event: Event[Any]) -> None:
     """Raise InvalidEvent if a key, attribute, extension or header cannot be carried by Kafka and CloudEvents."""
+    if not isinstance(event.data, bytes):
+        raise InvalidEvent("The event has no data. Make it with the topic's event().")
     _check_text("key", event.key)
     for name in ("id", "source", "type"):
         if not getattr(event, name):
@@ -92,7 +96,7 @@ def _check_size(record: Record) -> None:
     declared = spec.declared(record.topic)
     limit = declared.max_bytes if declared else spec.DEFAULT_LIMIT
     size = spec.OVERHEAD + len(record.key or b"") + len(record.value or b"")
-    size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    size += sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
     if size > limit:
         raise EventTooLarge(
             f"An event for topic {record.topic!r} has {size:,} bytes with key and headers; its limit is {limit:,}. "
@@ -168,7 +172,7 @@ def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, 
     """What makes this event unique: topic, source and id; without an id its first place in Kafka."""
     if attributes.id:
         return (record.topic, attributes.source or "", attributes.id)
-    return (record.topic, "", f"{record.partition.number}@{record.offset}")
+    return (record.topic, NO_SOURCE, f"{record.partition.number}@{record.offset}")
 
 
 def made_up_id(record: ReceivedRecord, attributes: Attributes) -> str:

@@ -71,6 +71,12 @@ def _check_type(payload_type: Any) -> None:
             f"The payload type {_name(payload_type)} is declared with eq=False, so it cannot be checked that a "
             "payload arrives as it was sent. Remove eq=False."
         )
+    unseen = [] if is_struct else [field.name for field in dataclasses.fields(plain) if not field.compare]
+    if unseen:
+        raise DeclarationError(
+            f"The payload type {_name(payload_type)} leaves {', '.join(unseen)} out of comparisons, so it cannot be "
+            "checked that a payload arrives as it was sent. Remove compare=False."
+        )
 
 
 def _plain_text(value: Any) -> Any:

@@ -4,7 +4,7 @@ Values are read when they are used and never kept, so ``override_settings`` work
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -76,10 +76,8 @@ def names() -> frozenset[str]:
 
 def wrong_type(name: str, value: object) -> str | None:
     """What is wrong with the type of this setting's value, as a sentence with a remedy; None if nothing is."""
-    wanted, remedy = _TYPES[type(getattr(Settings, name))]
-    fits = isinstance(value, wanted) and not (isinstance(value, str) and wanted is Sequence)
-    fits = fits and not (isinstance(value, bool) and bool not in _as_tuple(wanted))
-    if fits:
+    wanted, is_good, remedy = _TYPES[type(getattr(Settings, name))]
+    if isinstance(value, wanted) and is_good(value):
         return None
     return f"settings.DJANGO_EVENTS[{name!r}] must be {remedy}, not {value!r}."
 
@@ -95,16 +93,25 @@ def default_source() -> str:
     return module.partition(".")[0]
 
 
-def _as_tuple(wanted: Any) -> tuple[Any, ...]:
-    return wanted if isinstance(wanted, tuple) else (wanted,)
+def _are_aliases(value: Any) -> bool:
+    return bool(value) and not isinstance(value, str) and all(isinstance(alias, str) for alias in value)
 
 
-_TYPES: dict[type, tuple[Any, str]] = {
-    dict: (Mapping, "a dict"),
-    str: (str, "a text"),
-    tuple: (Sequence, "a list of database aliases such as ['default']"),
-    bool: (bool, "True or False"),
-    float: ((int, float), "a number of seconds"),
+def _is_duration(value: Any) -> bool:
+    return not isinstance(value, bool) and 0 <= value <= 86_400
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+_TYPES: dict[type, tuple[Any, Callable[[Any], bool], str]] = {
+    dict: (Mapping, _anything, "a dict"),
+    str: (str, _anything, "a text"),
+    tuple: (Sequence, _are_aliases, "a list of database aliases such as ['default']"),
+    bool: (bool, _anything, "True or False"),
+    float: ((int, float), _is_duration, "a number of seconds from 0 to 86,400"),
 }
+"""By the type of the default: the types of a value, what else must be true of it, and how to say so."""
 
 settings = Settings()

@@ -1,5 +1,6 @@
 """Handlers and consumer groups: who handles the events of which topics, and with which promise."""
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ class ConsumerGroup:
             raise DeclarationError(f"A handler of group {self.name!r} is declared for {given}; give it a Topic.")
 
         def declare(function: Function[Any]) -> Function[Any]:
+            _check_callable(function, self.name)
             handler_name = self._free_name(name or getattr(function, "__name__", ""), function)
             self._handlers[handler_name] = Handler(
                 name=handler_name,
@@ -140,6 +142,17 @@ class ConsumerGroup:
                 f"{function!r}. Give one of them another name=."
             )
         return name
+
+
+def _check_callable(function: object, group: str) -> None:
+    if not callable(function):
+        raise DeclarationError(f"A handler of group {group!r} is {function!r:.80}; decorate a function.")
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(is_kind(function) for is_kind in kinds):
+        raise DeclarationError(
+            f"The handler {function!r} of group {group!r} is a coroutine or generator function, which nobody would "
+            "run. Make it a plain function; call asyncio.run() or async_to_sync() in it."
+        )
 
 
 _groups: dict[str, ConsumerGroup] = {}

@@ -244,7 +244,7 @@ _SQL_READ = f"""
 _SQL_DELETE = f"DELETE FROM {_OUTBOX} WHERE id = ANY(%s)"
 # Not MIN(topic): over a table that looks empty, it reads every row.
 _SQL_TOPICS = (
-    f"WITH RECURSIVE step (topic) AS ((SELECT topic FROM {_OUTBOX} ORDER BY topic LIMIT 1) UNION ALL "
+    f"WITH RECURSIVE step (topic) AS (SELECT * FROM (SELECT topic FROM {_OUTBOX} ORDER BY topic LIMIT 1) f UNION ALL "
     f"SELECT (SELECT o.topic FROM {_OUTBOX} o WHERE o.topic > step.topic ORDER BY o.topic LIMIT 1) FROM step "
     "WHERE step.topic IS NOT NULL) SELECT topic FROM step WHERE topic IS NOT NULL"
 )

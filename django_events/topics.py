@@ -46,10 +46,12 @@ class Topic(Generic[Payload]):
         self.codec: JSONCodec[Payload] = JSONCodec(payload_type)
         self.spec = spec.TopicSpec(
             name=self.name,
-            partitions=_positive("partitions", partitions, name),
-            replication_factor=replication_factor and _positive("replication_factor", replication_factor, name),
+            partitions=_number("partitions", partitions, name, 1, 100_000),
+            replication_factor=replication_factor
+            if replication_factor is None
+            else _number("replication_factor", replication_factor, name, 1, 1_000),
             config=MappingProxyType(dict(config)),
-            max_bytes=_positive("max_bytes", max_bytes, name),
+            max_bytes=_number("max_bytes", max_bytes, name, 1_000, 900_000_000),  # librdkafka's limits
         )
         _declare(self)
 
@@ -102,22 +104,26 @@ class Topic(Generic[Payload]):
 
         ``using`` is the database; by default the one that the router names, or that of the running handler. Lock or
         write the changed rows first, then send: the order of a key is that of the transactions. Thread-safe; does
-        not wait for Kafka. Raises SendError (its subclasses say why), and then nothing is saved.
+        not wait for Kafka. Raises SendError (its subclasses say why), or SettingsError for a database without an
+        outbox; then nothing is saved.
         """
+        from django_events.producing.produce import produce  # librdkafka is loaded at the first send, not at import
+
         event = self.event(payload, key=key)
-        self.send_many([event], using=using)
+        produce([event], using)
         return event
 
     def send_many(self, events: Sequence[Event[Payload]], *, using: str | None = None) -> None:
         """Save events of this topic, in their order, in one INSERT in the caller's transaction; else as ``send``."""
-        from django_events.producing.produce import produce  # librdkafka is loaded at the first send, not at import
+        from django_events.producing.produce import produce
 
         events = list(events)
         for event in events:
-            if not isinstance(event, Event) or event.topic != self.name:
+            if not isinstance(event, Event) or event.topic != self.name or event.offset is not None:
                 raise InvalidEvent(
                     f"send_many() of topic {self.name!r} was given {event!r:.80}. Make events with its event()."
                 )
+            cloudevents.check_attributes(event)
         produce(events, using)
 
 
@@ -150,9 +156,11 @@ def _schema_name(payload_type: type) -> str | None:
     return None if payload_type is dict else getattr(payload_type, "__qualname__", None)
 
 
-def _positive(option: str, value: object, topic: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise DeclarationError(f"{option} of topic {topic!r} must be a whole number from 1, not {value!r}.")
+def _number(option: str, value: object, topic: object, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise DeclarationError(
+            f"{option} of topic {topic!r} must be a whole number from {least:,} to {most:,}, not {value!r}."
+        )
     return value
 
 

@@ -72,6 +72,13 @@ class Broker:
         producer.produce(self.prefix + topic, value, key, headers=list(headers), partition=partition)
         assert producer.flush(30) == 0
 
+    def put_many(self, topic: str, values: Sequence[bytes], key: bytes, partition: int) -> None:
+        """Write records of one key to one partition."""
+        producer = Producer(self._options)
+        for value in values:
+            producer.produce(self.prefix + topic, value, key, partition=partition)
+        assert producer.flush(30) == 0
+
     def read(self, topic: str) -> list[Seen]:
         """All records of the topic, partition by partition, up to its present end."""
         consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False})

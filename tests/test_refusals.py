@@ -108,3 +108,17 @@ def test_a_topic_that_vanishes_is_created_again_and_its_events_arrive(
 def has_partition(broker: Broker, topic: str, number: int) -> bool:
     metadata = broker.admin.list_topics(timeout=10)
     return number in metadata.topics[broker.prefix + topic].partitions
+
+
+def test_a_topic_of_another_site_with_the_bare_name_is_not_taken_for_ours(
+    broker: Broker, relay: None, declarations: None
+) -> None:
+    """The prefix is for sites that share a Kafka: one of them may have none."""
+    bare = Broker(broker.bootstrap_servers, "")
+    name = f"bare-{broker.prefix.rstrip('.')}"
+    bare.create(name)
+    topic = Topic(name, dict[str, Any])
+    send(topic, "a", 1)
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert numbers(broker, name, "a") == [1]
+    assert not bare.read(name)

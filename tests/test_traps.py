@@ -10,6 +10,7 @@ from django_events import ConsumerGroup, Event
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.models import ProcessedEvent
+from django_events.signals import event_handled
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Account, Entry
@@ -133,3 +134,73 @@ def test_a_handler_that_wants_to_end_the_process_has_failed(
 
     assert attempts_until_passed(broker, consuming, leave) == [1, 2]
     assert effects() == [2]
+
+
+def test_a_transaction_that_a_handler_leaves_open_is_rolled_back_and_the_next_event_is_not_lost_in_it(
+    broker: Broker, consuming: Consuming
+) -> None:
+    def leave_a_transaction_open() -> None:
+        transaction.atomic().__enter__()
+
+    assert attempts_until_passed(broker, consuming, leave_a_transaction_open) == [1, 2]
+    assert effects() == [2]
+
+
+def test_an_idempotent_handler_that_leaves_a_transaction_open_harms_no_other(
+    broker: Broker, consuming: Consuming
+) -> None:
+    group = ConsumerGroup("leaking")
+
+    @group.idempotent(entry_made)
+    def leak(event: Event[EntryMade]) -> None:
+        transaction.atomic().__enter__()
+
+    @group.exactly_once(entry_made)
+    def keep(event: Event[EntryMade]) -> None:
+        Entry.objects.create(handler="keep", account="ann", number=1, process=0)
+
+    for _ in range(20):
+        broker.put("ledger.entry-made", b'{"account":"ann","number":1}', partition=1)
+    with consuming(group):
+        wait_for(lambda: broker.committed("leaking", "ledger.entry-made", 1) == 20)
+        wait_for(lambda: broker.committed("leaking", "ledger.entry-made", 0) == 1)
+    assert effects() == [1] * 21
+
+
+def test_an_error_that_is_its_own_cause_is_a_failure_like_any_other(broker: Broker, consuming: Consuming) -> None:
+    def raise_from_itself() -> None:
+        error = ValueError("a circle")
+        raise error from error
+
+    assert attempts_until_passed(broker, consuming, raise_from_itself) == [1, 2]
+
+
+def test_a_wrapped_coroutine_has_not_handled_anything(broker: Broker, consuming: Consuming) -> None:
+    group = ConsumerGroup("asking")
+    results: list[object] = []
+
+    async def work() -> None:
+        raise AssertionError("nobody runs this")
+
+    def handle(event: Event[EntryMade]) -> object:
+        coroutine = work()
+        results.append(coroutine)
+        return coroutine if len(results) == 1 else coroutine.close()
+
+    group.exactly_once(entry_made)(handle)  # type: ignore[arg-type]
+    with consuming(group):
+        wait_for(lambda: broker.committed("asking", "ledger.entry-made", 0) == 1)
+    assert len(results) == 2
+    results[0].close()  # type: ignore[attr-defined]
+
+
+def test_a_receiver_that_wants_to_end_the_process_repeats_nothing(broker: Broker, consuming: Consuming) -> None:
+    def leave(**_: object) -> None:
+        raise SystemExit
+
+    event_handled.connect(leave)
+    try:
+        assert attempts_until_passed(broker, consuming, lambda: None) == [1]
+    finally:
+        event_handled.disconnect(leave)
+    assert effects() == [1]

@@ -5,7 +5,7 @@ Runs in a worker's thread and touches no Kafka. Nothing that a handler does or r
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from django_events import crash_points, signals
 from django_events.consuming.reading import mark_of, read_event
 from django_events.consuming.transactions import check_unbroken, works
 from django_events.events import Event
+from django_events.exceptions import HandlerTransactionBroken
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import ProcessedEvent
@@ -63,9 +64,7 @@ def attempt(handler: Handler, records: Sequence[ReceivedRecord], number: int) ->
             fresh = events
     except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
         return [_failure(error)] * len(records)
-    seconds = time.monotonic() - started
-    for event in fresh:
-        signals.event_handled.send_robust(sender=handler.function, event=event, seconds=seconds)
+    _tell(handler, fresh, time.monotonic() - started)
     handled = {id(event) for event in fresh}
     return [Handled() if id(event) in handled else Duplicate() for event in events]
 
@@ -76,7 +75,7 @@ def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Ev
     committed: list[bool] = []
     fresh: Sequence[Event[Any]] = ()
     try:
-        with transaction.atomic(using=using):
+        with transaction.atomic(using=using, durable=True):
             # The first hook, so it runs before any of the handler's that could raise.
             transaction.on_commit(lambda: committed.append(True), using=using)
             fresh = _mark(events, using)
@@ -87,6 +86,11 @@ def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Ev
             raise
         # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
         logger.exception("An on_commit hook of handler %s failed after its effects were committed", handler)
+    if not committed:
+        raise HandlerTransactionBroken(
+            f"Handler {handler} returned, but its transaction was not committed: it began a transaction.atomic() that "
+            "it did not end. Use it in a with statement."
+        )
     if crash_points.armed:
         crash_points.reached("handler-committed")
     return fresh
@@ -115,7 +119,10 @@ def _call_in_transaction(handler: Handler, events: Sequence[Event[Any]], using: 
 
 def _call(handler: Handler, events: Sequence[Event[Any]]) -> None:
     for event in events:
-        handler.function(event)
+        function: Callable[..., object] = handler.function
+        result = function(event)
+        if isinstance(result, (Awaitable, Generator, AsyncGenerator)):
+            raise TypeError(f"Handler {handler} returned {result!r:.80}, which nobody runs. Make it a plain function.")
     if crash_points.armed:
         crash_points.reached("handler-returned")
 
@@ -139,8 +146,18 @@ def _failure(error: BaseException) -> Outcome:
 
 def _is_about_connections(error: BaseException | None) -> bool:
     """Whether the error, or what it came from, is one that a database which is away would cause."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, (OperationalError, InterfaceError)):
             return True
+        seen.add(id(error))  # "raise error from error" makes a circle
         error = error.__cause__ or error.__context__
     return False
+
+
+def _tell(handler: Handler, events: Sequence[Event[Any]], seconds: float) -> None:
+    for event in events:
+        try:
+            signals.event_handled.send_robust(sender=handler.function, event=event, seconds=seconds)
+        except BaseException:  # a receiver that wants to end the process: the effects are committed all the same
+            logger.exception("A receiver of event_handled failed")

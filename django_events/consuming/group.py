@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from django.db import connections
@@ -87,8 +87,8 @@ class GroupThread(threading.Thread):
     def run(self) -> None:
         try:
             self._create_topics()
-            self._workers = Workers(self._limits.workers, self.name)
             self._consumer = Consumer(self._group.name, self._group.topics, self)
+            self._workers = Workers(self._limits.workers, self.name)
             try:
                 while not self._stopping.is_set():
                     self._turn()
@@ -118,6 +118,7 @@ class GroupThread(threading.Thread):
         self._queues.wake(time.monotonic())
         self._hand_out()
         self._commit_if_due()
+        self._resume_all_if_few()
         polled = self._poll()
         if collected or polled:
             self._wait = SHORTEST_WAIT
@@ -127,7 +128,7 @@ class GroupThread(threading.Thread):
 
     def _finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
-        self._drain(self._progress, self._stop_deadline)
+        self._drain({work.progress for work in self._running} | {*self._progress.values()}, self._stop_deadline)
         self.left_running = bool(self._running)
         if self._running:
             names = ", ".join(sorted({str(work.handler) for work in self._running}))
@@ -150,8 +151,8 @@ class GroupThread(threading.Thread):
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
         for partition in self._newly_assigned:
             if partition in self._progress:
-                set_fetching = self._consumer.pause if self._all_paused else self._consumer.resume
-                set_fetching(partition)
+                is_paused = self._all_paused or partition in self._paused
+                (self._consumer.pause if is_paused else self._consumer.resume)(partition)
         self._newly_assigned.clear()
 
     def _seconds_to_next_retry(self) -> float:
@@ -183,10 +184,12 @@ class GroupThread(threading.Thread):
             if not self._all_paused:
                 self._consumer.resume(progress.partition)
 
-    def _resume_all(self) -> None:
-        self._all_paused = False
-        for partition in self._progress.keys() - self._paused:
-            self._consumer.resume(partition)
+    def _resume_all_if_few(self) -> None:
+        """Fetch again once half of what is too much is handled, waits for a retry, or is not ours any more."""
+        if self._all_paused and self._queues.active <= self._limits.active // 2:
+            self._all_paused = False
+            for partition in self._progress.keys() - self._paused:
+                self._consumer.resume(partition)
 
     # ── queues to workers and back ───────────────────────────────────────────────────────────────────────────────
 
@@ -211,8 +214,9 @@ class GroupThread(threading.Thread):
         self._running.difference_update(result.works)
         for work, outcome in zip(result.works, result.outcomes, strict=False):
             self._follow(work, outcome)
-        if any(work.progress.ended for work in result.works):
-            self._queues.drop_ended(self._running)
+        for work in result.works:
+            if work.progress.ended:
+                self._queues.finished_too_late(work, self._running)
 
     def _follow(self, work: Work, outcome: Outcome) -> None:
         """Let the offset pass the record, or put the work on the clock."""
@@ -226,8 +230,6 @@ class GroupThread(threading.Thread):
         work.progress.finished(work.in_hand)
         if work.record.partition in self._paused:
             self._resume(work.progress)
-        if self._all_paused and self._queues.active <= self._limits.active // 2:
-            self._resume_all()
 
     def _put_off(self, work: Work, outcome: Outcome, decision: Again) -> None:
         work.attempts, work.delays = (work.attempts + 1, 0) if decision.counts else (work.attempts, work.delays + 1)
@@ -253,13 +255,12 @@ class GroupThread(threading.Thread):
             self._commit(self._progress, wait=False)
 
     def _commit(self, partitions: Iterable[Partition], *, wait: bool) -> None:
+        """Commit how far these partitions are; with ``wait`` also what was committed and may not have arrived."""
         for partition in self._consumer.take_uncommitted() & self._progress.keys():
             self._progress[partition].committed(None)
-        offsets = {
-            partition: offset
-            for partition in partitions
-            if (offset := self._progress[partition].committable()) is not None
-        }
+        progress = {partition: self._progress[partition] for partition in partitions}
+        found = {partition: each.next_offset if wait else each.committable() for partition, each in progress.items()}
+        offsets = {partition: offset for partition, offset in found.items() if offset is not None}
         if not offsets:
             return
         if crash_points.armed:
@@ -282,7 +283,7 @@ class GroupThread(threading.Thread):
         """Begin nothing more of these partitions, wait for what runs, commit, forget."""
         ours = [partition for partition in partitions if partition in self._progress]
         deadline = min(time.monotonic() + self._limits.drain, self._stop_deadline)
-        self._drain(ours, deadline)
+        self._drain({self._progress[partition] for partition in ours}, deadline)
         self._commit(ours, wait=True)
         self._forget(ours)
         self._on_change(f"{self._group.name}: gave up {_list(partitions)}")
@@ -292,9 +293,8 @@ class GroupThread(threading.Thread):
         self._forget([partition for partition in partitions if partition in self._progress])
         self._on_change(f"{self._group.name}: lost {_list(partitions)}")
 
-    def _drain(self, partitions: Iterable[Partition], deadline: float) -> None:
+    def _drain(self, draining: Collection[Progress], deadline: float) -> None:
         """Let the running works of these partitions finish; those that no worker has begun are not begun."""
-        draining = {self._progress[partition] for partition in partitions}
         for progress in draining:
             progress.draining = True
         while any(work.progress in draining for work in self._running):

@@ -31,7 +31,8 @@ class Progress:
         self.ended = False
         """The partition is not ours any more: late results are dropped."""
         self._in_hand: deque[InHand] = deque()
-        self._next_offset: int | None = None
+        self.next_offset: int | None = None
+        """The next offset to read; None until a record is done with."""
         self._committed: int | None = None
 
     def started(self, offset: int, handlers: int) -> InHand:
@@ -44,7 +45,7 @@ class Progress:
         """One handler is done with the record for good. The offset passes records that all are done with."""
         record.handlers_left -= 1
         while self._in_hand and not self._in_hand[0].handlers_left:
-            self._next_offset = self._in_hand.popleft().offset + 1
+            self.next_offset = self._in_hand.popleft().offset + 1
 
     @property
     def in_hand(self) -> int:
@@ -53,7 +54,7 @@ class Progress:
 
     def committable(self) -> int | None:
         """The next offset to read, if it is not committed yet."""
-        return None if self._next_offset == self._committed else self._next_offset
+        return None if self.next_offset == self._committed else self.next_offset
 
     def committed(self, offset: int | None) -> None:
         """This offset was committed; None if that turned out to be untrue."""

@@ -4,7 +4,7 @@ No threads here: the group's thread owns it.
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
@@ -40,7 +40,7 @@ class Queues:
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, deque[Work]] = {}
-        self._ready: deque[Hashable] = deque()
+        self._ready: OrderedDict[Hashable, None] = OrderedDict()
         self._waiting: dict[Hashable, float] = {}
         self._clock: list[tuple[float, int, Hashable]] = []
         self._ticket = count()
@@ -52,7 +52,7 @@ class Queues:
         queue = self._queues.get(work.queue)
         if queue is None:
             self._queues[work.queue] = deque((work,))
-            self._ready.append(work.queue)
+            self._ready[work.queue] = None
         else:
             queue.append(work)
         if work.queue not in self._waiting:
@@ -60,7 +60,7 @@ class Queues:
 
     def take(self) -> Work | None:
         """The next work that may run now; its queue rests until ``finished`` or ``again``."""
-        return self._queues[self._ready.popleft()][0] if self._ready else None
+        return self._queues[self._ready.popitem(last=False)[0]][0] if self._ready else None
 
     def finished(self, work: Work) -> None:
         """The work that was taken is done with: the next of its queue may run."""
@@ -82,7 +82,7 @@ class Queues:
             if self._waiting.get(name) == due:
                 del self._waiting[name]
                 self.active += len(self._queues[name])
-                self._ready.append(name)
+                self._ready[name] = None
 
     def next_due(self) -> float | None:
         """The moment (time.monotonic) of the next retry."""
@@ -90,28 +90,36 @@ class Queues:
 
     def drop_ended(self, running: set[Work]) -> None:
         """Forget the works of partitions that are not ours any more, but for those that a worker has."""
-        for name, queue in list(self._queues.items()):
-            if not any(work.progress.ended for work in queue):
-                continue
-            head_stays = queue[0] in running or not queue[0].progress.ended
-            kept = deque(work for work in queue if not work.progress.ended or work in running)
-            if name not in self._waiting:
-                self.active -= len(queue) - len(kept)
-            if kept:
-                self._queues[name] = kept
-            if not head_stays or not kept:
-                self._forget(name, kept)
+        for name in list(self._queues):
+            self._drop_ended_of(name, running)
 
-    def _forget(self, name: Hashable, kept: deque[Work]) -> None:
-        """The head of a queue that no worker has is gone: let its successor, if any, run."""
+    def finished_too_late(self, work: Work, running: set[Work]) -> None:
+        """The work that was taken is done with, after its partition was given up: its queue has no more of that."""
+        if work.queue in self._queues:
+            self._drop_ended_of(work.queue, running)
+
+    def _drop_ended_of(self, name: Hashable, running: set[Work]) -> None:
+        queue = self._queues[name]
+        if not any(work.progress.ended for work in queue):
+            return
+        head_stays = queue[0] in running or not queue[0].progress.ended
+        kept = deque(work for work in queue if not work.progress.ended or work in running)
+        if name not in self._waiting:
+            self.active -= len(queue) - len(kept)
+        self._queues[name] = kept
+        if not head_stays:
+            self._let_next_run(name)
+
+    def _let_next_run(self, name: Hashable) -> None:
+        """The head of a queue is gone, and no worker had it: its successor, if there is one, may run."""
+        queue = self._queues[name]
         if self._waiting.pop(name, None) is not None:
-            self.active += len(kept)
-        elif name in self._ready:
-            self._ready.remove(name)
-        self._rest(name, kept)
+            self.active += len(queue)
+        self._ready.pop(name, None)
+        self._rest(name, queue)
 
     def _rest(self, name: Hashable, queue: deque[Work]) -> None:
         if queue:
-            self._ready.append(name)
+            self._ready[name] = None
         else:
             del self._queues[name]

@@ -57,7 +57,7 @@ def mark_of(event: Event[Any]) -> ProcessedEvent:
     return ProcessedEvent(
         key=uuid.UUID(bytes=digest.digest()),
         topic=topic,
-        source=_for_people(source),
+        source="" if source == cloudevents.NO_SOURCE else _for_people(source),
         event_id=_for_people(event_id),
         group_name=event.group or "",
         handler=event.handler or "",

@@ -1,5 +1,8 @@
 """Looking after Django's database connections around handlers: what they leave open, and what they break."""
 
+import logging
+import time
+from contextlib import suppress
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -7,6 +10,8 @@ from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events.exceptions import HandlerTransactionBroken
+
+logger = logging.getLogger("django_events.handlers")
 
 
 def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: str) -> None:
@@ -35,19 +40,27 @@ def prepare_connections() -> None:
     """Before a handler: forget logged queries, and replace connections that an error has left unusable."""
     reset_queries()
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            continue
         # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
         connection.health_check_done = False  # type: ignore[attr-defined]
-        if connection.errors_occurred or _autocommit_changed(connection):
+        if connection.errors_occurred or _autocommit_changed(connection) or _is_too_old(connection):
             connection.close_if_unusable_or_obsolete()
 
 
 def close_obsolete_connections() -> None:
     """When a worker has nothing to do: close connections that CONN_MAX_AGE does not let live longer."""
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
+        with suppress(DatabaseError):  # closing what the server has closed already
             connection.close_if_unusable_or_obsolete()
+
+
+def drop_open_transactions() -> None:
+    """After a handler: end transactions that it began and left open; the next one would never be committed."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            logger.error("A handler left a transaction open in database %r; it is rolled back", connection.alias)
+            del connections[connection.alias]  # Django's state of the connection cannot be mended
+            with suppress(Exception):
+                connection.connection.close()
 
 
 def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
@@ -64,7 +77,7 @@ def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
     if not _can_commit(connection, driver):
         return (
             "the database has ended or aborted its transaction: it caught the error of a statement without a "
-            "transaction.atomic() of its own around it, or executed COMMIT or ROLLBACK itself"
+            "transaction.atomic() of its own around it, or executed ROLLBACK itself"
         )
     return None
 
@@ -78,6 +91,12 @@ def _can_commit(connection: BaseDatabaseWrapper, driver: Any) -> bool:
     if connection.vendor == "sqlite":
         return bool(driver.in_transaction)
     return True
+
+
+def _is_too_old(connection: BaseDatabaseWrapper) -> bool:
+    """Whether CONN_MAX_AGE is over. Not where it is 0: a worker keeps its connection while it has work."""
+    close_at: float | None = connection.close_at
+    return bool(connection.settings_dict["CONN_MAX_AGE"]) and close_at is not None and time.monotonic() >= close_at
 
 
 def _autocommit_changed(connection: BaseDatabaseWrapper) -> bool:

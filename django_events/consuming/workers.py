@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from django_events.consuming.attempt import Outcome, attempt
+from django_events.consuming.attempt import Failed, Outcome, attempt
 from django_events.consuming.queues import Work
-from django_events.consuming.transactions import close_obsolete_connections, prepare_connections
+from django_events.consuming.transactions import close_obsolete_connections, drop_open_transactions, prepare_connections
 
 IDLE = 1.0
 """Seconds without work after which a worker closes the connections that CONN_MAX_AGE does not let live."""
@@ -55,14 +55,20 @@ class Workers:
             connections.close_all()
 
     def _next_unit(self) -> list[Work] | None:
-        try:
-            return self._units.get(timeout=IDLE)
-        except queue.Empty:
-            close_obsolete_connections()
-            return self._units.get()
+        while True:
+            try:
+                return self._units.get(timeout=IDLE)
+            except queue.Empty:
+                close_obsolete_connections()
 
     def _try(self, works: list[Work]) -> list[Outcome]:
+        """Try the works. Never raises: a unit without a result would hold its offset for ever."""
         if any(work.progress.draining or work.progress.ended for work in works):
             return []
-        prepare_connections()
-        return attempt(works[0].handler, [work.record for work in works], works[0].attempts + 1)
+        try:
+            prepare_connections()
+            return attempt(works[0].handler, [work.record for work in works], works[0].attempts + 1)
+        except BaseException as error:
+            return [Failed(error)] * len(works)
+        finally:
+            drop_open_transactions()

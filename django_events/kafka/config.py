@@ -93,8 +93,9 @@ def admin_options() -> dict[str, Any]:
 
 
 def brokers() -> str:
-    """The configured broker list, for people to read."""
-    return str(resolve_aliases(settings.KAFKA).get("bootstrap.servers", "(none)"))
+    """The configured broker list, for people to read; empty if there is none."""
+    given = resolve_aliases(settings.KAFKA).get("bootstrap.servers", "")
+    return str(_resolved("bootstrap.servers", given))
 
 
 def resolve_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,8 +115,11 @@ def _merged(
             "settings.DJANGO_EVENTS['KAFKA'] names no broker. Set 'bootstrap.servers', for example "
             "{'bootstrap.servers': 'kafka1:9092,kafka2:9092'}."
         )
-    merged = {**defaults, **given, **fixed}
-    return {name: _resolved(name, value) for name, value in merged.items()}
+    resolved = {name: _resolved(name, value) for name, value in given.items()}
+    found = next(_problems_of("KAFKA", resolved), None)  # what a function has returned
+    if found:
+        raise SettingsError(found)
+    return {**defaults, **resolved, **fixed}
 
 
 def _resolved(name: str, value: Any) -> Any:
@@ -124,9 +128,12 @@ def _resolved(name: str, value: Any) -> Any:
     return value() if is_value else value
 
 
-def _problems_of(setting: str, options: Mapping[str, Any]) -> Iterator[str]:
+def _problems_of(setting: str, options: Mapping[Any, Any]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for given_name, value in options.items():
+        if not isinstance(given_name, str):
+            yield f"settings.DJANGO_EVENTS[{setting!r}] has the option {given_name!r}; names are texts. Remove it."
+            continue
         where = f"settings.DJANGO_EVENTS[{setting!r}][{given_name!r}]"
         name = ALIASES.get(given_name, given_name)
         if name in seen:
@@ -165,6 +172,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "idempotence allows 1 to 5; more reorders events",
     ),
     "transactional.id": (_never, "the outbox is the transaction; Kafka transactions are not supported"),
+    "partitioner": (
+        lambda value: _text(value) != "random",
+        "'random' spreads the events of one key over partitions, which loses their order",
+    ),
+    "default.topic.config": (_never, "it would override options that keep events safe; give its options directly"),
     "message.max.bytes": (_never, "it follows from the limits of the declared topics (Topic(…, max_bytes=…))"),
     "enable.auto.commit": (_is("false"), "auto commit loses events that no handler has handled"),
     "enable.auto.offset.store": (_is("false"), "stored offsets would pass events that no handler has handled"),

@@ -4,6 +4,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from django_events.exceptions import ConsumerFailed
 from django_events.kafka import config, names
+from django_events.kafka.errors import refused_options_named
 from django_events.kafka.logs import QUIET_LOGGER
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 
@@ -19,6 +21,10 @@ logger = logging.getLogger("django_events.kafka")
 
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
+
+
+SAID_AGAIN_AFTER = 300.0
+"""Seconds after which the same trouble is logged again."""
 
 
 class Listener(Protocol):
@@ -40,11 +46,13 @@ class Consumer:
     def __init__(self, group: str, topics: Iterable[str], listener: Listener) -> None:
         """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka."""
         options = config.consumer_options(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
-        self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+        with refused_options_named():
+            self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
         self._group = group
         self._raised: list[BaseException] = []
         self._uncommitted: set[Partition] = set()
-        self._said: set[tuple[object, ...]] = set()
+        self._said: dict[tuple[object, ...], float] = {}
+        self._cannot_commit = False
         self._client.subscribe(
             [names.on_wire(topic) for topic in topics],
             on_assign=self._tell(listener.assigned),
@@ -79,15 +87,16 @@ class Consumer:
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
         """Commit the next offset to read of each partition.
 
-        With ``wait`` an error is logged at once and the records come again elsewhere; without, the partitions of
-        a failed commit appear in ``take_uncommitted`` later.
+        The partitions of a failed commit appear in ``take_uncommitted``, with ``wait`` at once, else later.
         """
         wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
         try:
-            self._client.commit(offsets=wanted, asynchronous=not wait)
+            answers = self._client.commit(offsets=wanted, asynchronous=not wait)
         except KafkaException as error:
-            self._uncommitted.update(offsets)
-            logger.warning("Group %s could not commit offsets: %s", self._group, error.args[0].str())
+            self._on_commit(error.args[0], wanted)
+        else:
+            if answers:
+                self._on_commit(None, answers)
 
     def take_uncommitted(self) -> set[Partition]:
         """The partitions whose last commit failed; empty until the next failure."""
@@ -111,13 +120,16 @@ class Consumer:
         return callback
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The answer to a commit. Logged when it changes: while Kafka is away there is one each second."""
         try:
-            failed = {
-                Partition(names.off_wire(each.topic), each.partition) for each in partitions if error or each.error
-            }
-            if failed and not (error and error.code() == KafkaError._NO_OFFSET):
-                self._uncommitted |= failed
-                logger.warning("Group %s could not commit offsets: %s", self._group, error or partitions[0].error)
+            failed = [each for each in partitions if error or each.error]
+            if error and error.code() == KafkaError._NO_OFFSET:
+                return
+            self._uncommitted |= {Partition(names.off_wire(each.topic), each.partition) for each in failed}
+            if failed and not self._cannot_commit:
+                reason = (error or failed[0].error).str()
+                logger.warning("Group %s could not commit offsets: %s. It tries again", self._group, reason)
+            self._cannot_commit = bool(failed)
         except Exception:
             logger.exception("Group %s could not read the answer to a commit", self._group)
 
@@ -138,8 +150,9 @@ class Consumer:
         self._say_once((code, where), f"Group {self._group} has trouble with {where}: {error.str()}. It goes on")
 
     def _say_once(self, what: tuple[object, ...], text: str) -> None:
-        if what not in self._said and len(self._said) < 1000:
-            self._said.add(what)
+        now = time.monotonic()
+        if now >= self._said.get(what, 0.0) and len(self._said) < 1000:
+            self._said[what] = now + SAID_AGAIN_AFTER
             logger.warning("%s", text)
 
     def _quietly(self, act: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:

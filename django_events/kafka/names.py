@@ -58,7 +58,11 @@ def dead_letter_topic(topic: str, group: str) -> str:
 
 def check_prefix(prefix: str) -> str:
     """Return the prefix if names may begin with it; raise DeclarationError with the reason if not."""
-    return _check_characters("PREFIX", prefix) if prefix else prefix
+    if prefix and not _LEGAL.fullmatch(prefix):
+        raise DeclarationError(
+            f"{prefix!r} is not legal in Kafka. Use letters without accents, digits, '.', '_' and '-'."
+        )
+    return prefix
 
 
 def on_wire(name: str) -> str:

@@ -6,6 +6,7 @@ Records of one call reach each partition in the order given, and nothing is sent
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, names
+from django_events.kafka.errors import LastError, no_answer, refused_options_named
 from django_events.kafka.logs import QUIET_LOGGER
 from django_events.kafka.record import Record
 
@@ -80,7 +82,10 @@ class Producer:
 
     def __init__(self, *, gapless: bool = True) -> None:
         """Raises SettingsError for options that lose or reorder. Does not connect."""
-        self._client = confluent_kafka.Producer(config.producer_options(gapless=gapless), logger=QUIET_LOGGER)
+        self._last_error = LastError()
+        options = config.producer_options(gapless=gapless) | {"error_cb": self._last_error}
+        with refused_options_named():
+            self._client = confluent_kafka.Producer(options, logger=QUIET_LOGGER)
         self._pid = os.getpid()
         self._topics: frozenset[str] = frozenset()
         self._produced = 0
@@ -95,7 +100,8 @@ class Producer:
         try:
             metadata = self._client.list_topics(timeout=timeout)
         except KafkaException as error:
-            raise BrokerUnavailable(f"Kafka at {config.brokers()} does not answer: {error.args[0].str()}") from error
+            self._client.poll(0)
+            raise BrokerUnavailable(no_answer(error, self._last_error)) from error
         self._topics = frozenset(name for name, topic in metadata.topics.items() if topic.error is None)
 
     def knows(self, topic: str) -> bool:
@@ -122,8 +128,9 @@ class Producer:
         if self._pid != os.getpid():
             _inherited.append(self._client)
             return
-        self._client.purge()
-        self._client.poll(0)
+        with suppress(KafkaException, SystemError):  # a fatal error that nobody has been told of yet
+            self._client.purge()
+            self._client.poll(0)
 
     def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> list[str]:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""

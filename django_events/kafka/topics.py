@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, names, spec
+from django_events.kafka.errors import LastError, no_answer, refused_options_named
 from django_events.kafka.logs import QUIET_LOGGER
 
 logger = logging.getLogger("django_events.kafka")
@@ -23,9 +24,9 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     Idempotent. Raises BrokerUnavailable if Kafka does not answer within ``timeout`` seconds. A topic that
     cannot be created is logged and missing from the answer; it holds up no other.
     """
-    client = AdminClient(config.admin_options(), logger=QUIET_LOGGER)
-    present, broker_count = _look(client, timeout)
+    client, last_error = _client()
     wanted = set(topics)
+    present, broker_count = _look(client, last_error, wanted, timeout)
     missing = [found for name in sorted(wanted - present) if (found := spec.declared(name))]
     if not missing or not settings.AUTO_CREATE_TOPICS:
         return frozenset(wanted & present)
@@ -33,19 +34,31 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     return frozenset(wanted & (present | created))
 
 
-def _look(client: AdminClient, timeout: float) -> tuple[set[str], int]:
-    """The names of all topics and the number of brokers. Asks without a name, because naming a topic can create it."""
+def _client() -> tuple[AdminClient, LastError]:
+    last_error = LastError()
+    options = config.admin_options() | {"error_cb": last_error}
+    with refused_options_named():
+        return AdminClient(options, logger=QUIET_LOGGER), last_error
+
+
+def _look(client: AdminClient, last_error: LastError, wanted: set[str], timeout: float) -> tuple[set[str], int]:
+    """Which topics are there, and how many brokers. Asks without a name, because naming a topic can create it."""
     try:
         metadata = client.list_topics(timeout=timeout)
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {config.brokers()} does not answer: {error.args[0].str()}") from error
-    return {names.off_wire(name) for name in metadata.topics}, len(metadata.brokers)
+        client.poll(0)
+        raise BrokerUnavailable(no_answer(error, last_error)) from error
+    return {name for name in wanted if names.on_wire(name) in metadata.topics}, len(metadata.brokers)
 
 
 def _create(client: AdminClient, specs: list[spec.TopicSpec], broker_count: int, timeout: float) -> set[str]:
     requests = [_new_topic(each, broker_count) for each in specs]
-    answers = client.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
-    created = set()
+    created: set[str] = set()
+    try:
+        answers = client.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
+    except (KafkaException, ValueError, TypeError) as error:
+        logger.error("Could not create topics %s: %s", ", ".join(each.name for each in specs), error)
+        return created
     for wire_name, answer in answers.items():
         try:
             answer.result()

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from django_events.stopping import Stop
+
 
 @contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(stop: Stop) -> Iterator[None]:
     """Inside, SIGTERM and SIGINT set ``stop``. Outside of the main thread nothing is installed: Python forbids it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,16 @@ from django_events.producing.lanes import WaitingLanes
 from django_events.producing.sender import ROWS, WAIT, Sender, round_transaction
 from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.stopping import Stop
 
 logger = logging.getLogger("django_events.catchup")
 
 OUTAGE = Backoff(first=0.5, max=30.0)
 """Seconds between two tries while Kafka or the database does not answer."""
+
+
+LANES_OF_A_ROUND = 8
+"""Half of the lanes of one topic, so that two processes share the work of the only topic that has some."""
 
 
 @dataclass(slots=True)
@@ -39,31 +43,36 @@ class Catchup:
 
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
-        self._sender = Sender(rows)
+        self._sender = Sender(rows, LANES_OF_A_ROUND)
         self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
-        self._database = Trouble("Reading the outbox", logger, OUTAGE)
+        self._outboxes = {using: Trouble(f"Reading the outbox of {using}", logger, OUTAGE) for using in databases}
 
-    def run(self, interval: float, stop: threading.Event) -> None:
+    def run(self, interval: float, stop: Stop) -> None:
         """Pass over all databases every ``interval`` seconds until ``stop`` is set; outages are waited out."""
         while not stop.is_set():
-            results = [self._guarded_pass(using, stop) for using in self._databases]
-            wait = max(self._kafka.until, self._database.until) - time.monotonic()
-            if not any(result.sent for result in results):
-                stop.wait(max(wait, interval))
+            now = time.monotonic()
+            due = [using for using in self._databases if max(self._kafka.until, self._outboxes[using].until) <= now]
+            sent = [self._guarded_pass(using, stop).sent for using in due]
+            if not any(sent):
+                stop.wait(interval)
         self.close()
 
-    def run_once(self, stop: threading.Event) -> Pass:
-        """Pass until nothing is left that can be sent now. Raises BrokerUnavailable and database errors."""
+    def run_once(self, stop: Stop) -> Pass:
+        """Send what waits now; lanes in the hands of others get a second chance. Raises BrokerUnavailable and
+        database errors."""
         total = Pass()
         for using in self._databases:
-            while (result := self.one_pass(using, stop)).sent and not stop.is_set():
+            result = self.one_pass(using, stop)
+            total.sent += result.sent
+            if result.left and not result.unanswered:
+                result = self.one_pass(using, stop)
                 total.sent += result.sent
             total.left += result.left
             total.unanswered = total.unanswered or result.unanswered
         self.close()
         return total
 
-    def one_pass(self, using: str, stop: threading.Event) -> Pass:
+    def one_pass(self, using: str, stop: Stop) -> Pass:
         """Give each lane that has rows its turn."""
         waiting = WaitingLanes(self._look(using))
         result = Pass()
@@ -94,7 +103,7 @@ class Catchup:
         random.shuffle(lanes)
         return lanes
 
-    def _guarded_pass(self, using: str, stop: threading.Event) -> Pass:
+    def _guarded_pass(self, using: str, stop: Stop) -> Pass:
         """One pass; an outage of Kafka or the database is no failure of ours, and nothing is given up."""
         try:
             result = self.one_pass(using, stop)
@@ -104,9 +113,9 @@ class Catchup:
             return Pass(unanswered=str(error))
         except DatabaseError as error:
             connections[using].close()
-            self._database.began(str(error).strip())
+            self._outboxes[using].began(str(error).strip())
             return Pass(unanswered=str(error))
-        self._database.ended()
+        self._outboxes[using].ended()
         if result.unanswered and not result.sent:
             self._kafka.began(result.unanswered)
         elif result.sent:

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from django.db import Error as DatabaseError
 from django.db import connections
@@ -50,14 +51,22 @@ class Relay:
         if self._thread is None or not self._thread.is_alive():
             with self._lock:
                 if self._thread is None or not self._thread.is_alive():
-                    self._thread = _RelayThread(using)
-                    self._thread.start()
+                    self._start(_RelayThread(using))
 
     def wake(self, rows: Sequence[SavedRow], using: str) -> None:
         """Rows of this database have just been committed: have their lanes sent. Never blocks."""
         self.prepare(using)
-        if self._thread:
-            self._thread.wake(rows, using)
+        thread = self._thread
+        if thread:
+            thread.wake(rows, using)
+
+    def _start(self, thread: "_RelayThread") -> None:
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or Python is about to end: no reason to fail the caller
+            logger.error("No thread could be started to send events: %s. catchup sends them.", error)
+        else:
+            self._thread = thread
 
     def stop(self, timeout: float) -> bool:
         """Send what waits for at most ``timeout`` seconds and end the thread. Returns whether it ended in time."""
@@ -76,17 +85,16 @@ class _RelayThread(threading.Thread):
     def __init__(self, using: str) -> None:
         super().__init__(name="django-events-relay", daemon=True)
         self._woken = threading.Condition()
-        self._waiting: dict[str, WaitingLanes] = {}
+        self._outboxes: dict[str, _Outbox] = {}
         self._stopping = False
         self._sender = Sender()
         self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
-        self._database = Trouble("Reading the outbox", logger, OUTAGE)
         self._busy_rounds = 0
         self._first_database = using
 
     def wake(self, rows: Sequence[SavedRow], using: str) -> None:
         with self._woken:
-            self._waiting.setdefault(using, WaitingLanes()).add({row.lane for row in rows})
+            self._outboxes.setdefault(using, _Outbox(using)).waiting.add({row.lane for row in rows})
             self._woken.notify()
 
     def stop(self, timeout: float) -> bool:
@@ -98,75 +106,93 @@ class _RelayThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._guarded(self._warm_up, self._first_database)
-            while self._wait_for_lanes():
-                for using in [*self._waiting]:
-                    if self._waiting[using]:
-                        self._guarded(self._round, using)
+            with self._woken:
+                first = self._outboxes.setdefault(self._first_database, _Outbox(self._first_database))
+            self._guarded(self._warm_up, first)
+            while not self._is_done():
+                for outbox in self._due():
+                    self._guarded(self._round, outbox)
         finally:
             self._sender.close()
             connections.close_all()
 
-    def _wait_for_lanes(self) -> bool:
-        """Sleep until there is something to try; False if there is nothing left and the thread is to end."""
+    def _is_done(self) -> bool:
+        """Sleep until there is something to try; True if there is nothing left and the thread is to end."""
         with self._woken:
-            while True:
-                delay = self._delay()
-                if delay is not None and delay <= 0:
-                    return True
+            while (delay := self._delay()) is None or delay > 0:
                 if self._stopping:
-                    return False
+                    return True
                 if not self._woken.wait(IDLE if delay is None else delay) and delay is None:
-                    connections.close_all()
+                    self._close_connections()
+        return False
 
     def _delay(self) -> float | None:
         """Seconds until lanes may be tried; None if no lane waits."""
-        waiting = [lanes for lanes in self._waiting.values() if lanes]
-        if not waiting:
-            return None
-        due = min(self._sender.next_due(lanes) for lanes in waiting)
-        return max(due, self._kafka.until, self._database.until) - time.monotonic()
+        moments = [self._moment(outbox) for outbox in [*self._outboxes.values()] if outbox.waiting]
+        return min(moments) - time.monotonic() if moments else None
 
-    def _warm_up(self, using: str) -> None:
+    def _due(self) -> list["_Outbox"]:
+        """The outboxes whose lanes may be tried now."""
+        now = time.monotonic()
+        return [each for each in [*self._outboxes.values()] if each.waiting and self._moment(each) <= now]
+
+    def _moment(self, outbox: "_Outbox") -> float:
+        """The moment (time.monotonic) at which a lane of this outbox may be tried."""
+        return max(self._sender.next_due(outbox.waiting), self._kafka.until, outbox.trouble.until)
+
+    def _warm_up(self, outbox: "_Outbox") -> None:
         """Connect before the first commit, which would otherwise be slow to arrive."""
         self._sender.connect()
-        connections[using].ensure_connection()
+        connections[outbox.using].ensure_connection()
 
-    def _round(self, using: str) -> None:
-        result = self._sender.round(self._waiting[using], using)
+    def _round(self, outbox: "_Outbox") -> None:
+        result = self._sender.round(outbox.waiting, outbox.using)
         if result is None:
             return
-        self._database.ended()
+        outbox.trouble.ended()
         if result.unanswered and not result.sent:
             self._kafka.began(result.unanswered)
             return
         self._kafka.ended()
-        self._pause_while_busy(using, bool(result.busy) and not result.sent)
+        self._pause_while_busy(bool(result.busy) and not result.sent)
 
-    def _pause_while_busy(self, using: str, busy: bool) -> None:
+    def _pause_while_busy(self, busy: bool) -> None:
         """Lanes that another sender holds stay in the set and are tried again after some milliseconds."""
         self._busy_rounds = self._busy_rounds + 1 if busy else 0
         if busy:
             with self._woken:
                 self._woken.wait(BUSY.delay(self._busy_rounds))
 
-    def _guarded(self, step: Callable[[str], None], using: str) -> None:
+    def _guarded(self, step: Callable[["_Outbox"], None], outbox: "_Outbox") -> None:
         """Do one step; whatever goes wrong is waited out, for the rows are safe and this thread must not die."""
         try:
-            step(using)
+            step(outbox)
         except BrokerUnavailable as error:
             self._sender.close()
             self._kafka.began(str(error))
         except DatabaseError as error:
-            connections.close_all()
-            self._database.began(str(error).strip())
+            self._close_connections()
+            outbox.trouble.began(str(error).strip())
         except EventsError as error:
             self._kafka.began(str(error), logging.ERROR)
         except Exception as error:
             logger.exception("The relay failed in a way that it does not know; it goes on")
             self._sender.close()
-            connections.close_all()
+            self._close_connections()
             self._kafka.began(repr(error), logging.ERROR)
+
+    def _close_connections(self) -> None:
+        with suppress(Exception):  # the server may have closed them already; the next round connects
+            connections.close_all()
+
+
+class _Outbox:
+    """What the thread knows of one database."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.waiting = WaitingLanes()
+        self.trouble = Trouble(f"Reading the outbox of {using}", logger, OUTAGE)
 
 
 _inherited: list[object] = []

@@ -20,6 +20,7 @@ from django_events.kafka import topics
 from django_events.kafka.producer import Deliveries, Producer
 from django_events.kafka.record import Record
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
+from django_events.producing.batch import BatchSize
 from django_events.producing.holds import Holds
 from django_events.producing.lanes import WaitingLanes
 
@@ -29,13 +30,12 @@ WAIT = 5.0
 CONNECT_WAIT = 5.0
 """Seconds that Kafka has to answer a question about its topics. No lane is locked then."""
 
-LANES = 64
-"""Lanes that one round takes at most, so that several senders share the work."""
-
 ROWS = 1_000
-"""Rows that one round reads, shared among its lanes; a lane's share is never below ROWS_OF_A_LANE."""
+"""Rows that one round reads, shared among its lanes."""
 
-ROWS_OF_A_LANE = 64
+ROWS_OF_A_LANE = 50
+"""The smallest share of a lane: a round takes no more lanes than have it."""
+
 SIZE = 16_000_000
 """Bytes that one round reads, shared likewise; the first row of each lane is read whatever its size."""
 
@@ -75,8 +75,10 @@ class Sender:
     It keeps one producer and one database connection per database for as long as they work.
     """
 
-    def __init__(self, rows: int = ROWS) -> None:
-        self._rows = rows
+    def __init__(self, rows: int = ROWS, lanes: int | None = None) -> None:
+        """A round reads ``rows`` rows of ``lanes`` lanes at most; None: of as many as get a good share of the rows."""
+        self._batch = BatchSize(rows)
+        self._lanes = max(1, min(lanes or rows, rows // ROWS_OF_A_LANE))
         self._holds = Holds()
         self._lanes_added: dict[tuple[str, str], float] = {}
         self._busy_checked = time.monotonic()
@@ -92,9 +94,9 @@ class Sender:
 
     def close(self) -> None:
         """Let go of the producer, without waiting. The next round makes a new one."""
-        if self._producer:
-            self._producer.discard()
-        self._producer = None
+        producer, self._producer = self._producer, None
+        if producer:
+            producer.discard()
 
     def round(self, waiting: WaitingLanes, using: str) -> RoundResult | None:
         """Send the oldest rows of some of the waiting lanes; None if none of them can be tried now.
@@ -115,7 +117,7 @@ class Sender:
                     crash_points.reached("lanes-locked")
                 waiting.remove(locked)
                 cut = self._cut(locked)
-                rows = OutgoingEvent.objects.read(locked, cut, using) if locked else []
+                rows = self._read(locked, cut, using)
                 sending = self._send(rows)
                 self._delete(sending.acknowledged, using)
         except BaseException:
@@ -129,7 +131,7 @@ class Sender:
     def add_lanes(self, topics: Iterable[str], using: str) -> None:
         """Add the lanes of these topics to the database, unless we know that they are there."""
         now = time.monotonic()
-        missing = [topic for topic in topics if self._lanes_added.get((using, topic), 0.0) <= now]
+        missing = [topic for topic in sorted(topics) if self._lanes_added.get((using, topic), 0.0) <= now]
         if missing:
             lanes = [LaneName(topic, number) for topic in missing for number in range(LANES_PER_TOPIC)]
             Lane.objects.add_missing(lanes, using)
@@ -143,29 +145,43 @@ class Sender:
 
     def _sendable(self, waiting: WaitingLanes) -> list[LaneName]:
         """Lanes to try now: not held back, and of topics that Kafka has just answered for."""
-        everything = waiting.first(len(waiting))
-        lanes = waiting.first(LANES, without=self._holds.held(everything))
-        if not lanes:
-            return []
-        producer = self.connect()
-        unknown = {lane.topic for lane in lanes if not producer.knows(lane.topic)}
-        if unknown:
-            self._look_for(unknown, producer)
-        return [lane for lane in lanes if producer.knows(lane.topic)]
+        while True:
+            everything = waiting.first(len(waiting))
+            lanes = waiting.first(self._lanes, without=self._holds.held(everything))
+            if not lanes:
+                return []
+            producer = self.connect()
+            unknown = {lane.topic for lane in lanes if not producer.knows(lane.topic)}
+            if unknown:
+                self._look_for(unknown, producer)
+            if known := [lane for lane in lanes if producer.knows(lane.topic)]:
+                return known
 
     def _look_for(self, unknown: set[str], producer: Producer) -> None:
         """Create topics that may be created; hold back those that Kafka still does not have."""
-        topics.create_missing(unknown, CONNECT_WAIT)
+        deadline = time.monotonic() + CONNECT_WAIT
+        created = topics.create_missing(unknown, CONNECT_WAIT)
         producer.connect(CONNECT_WAIT)
+        while not all(map(producer.knows, created)) and time.monotonic() < deadline:
+            time.sleep(0.05)  # a new topic takes a moment until every broker knows it
+            producer.connect(CONNECT_WAIT)
         for topic in sorted(unknown):
             if not producer.knows(topic):
                 self._holds.hold_topic(topic, "Kafka does not have it, and it was not created")
 
     def _cut(self, locked: Sequence[LaneName]) -> Cut:
         shares = max(len(locked), 1)
-        return Cut(rows=max(self._rows // shares, min(self._rows, ROWS_OF_A_LANE)), size=SIZE // shares)
+        return Cut(rows=max(self._batch.rows // shares, 1), size=SIZE // shares)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, locked: Sequence[LaneName], cut: Cut, using: str) -> list[WaitingRow]:
+        if not locked:
+            return []
+        started = time.monotonic()
+        rows = OutgoingEvent.objects.read(locked, cut, using)
+        self._batch.read_took(time.monotonic() - started)
+        return rows
 
     def _send(self, rows: Sequence[WaitingRow]) -> _Sending:
         if not rows:

@@ -1,7 +1,5 @@
 """``manage.py catchup``: sends what waits in the outbox and what nobody else sends."""
 
-import threading
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -9,9 +7,11 @@ from django.db import Error as DatabaseError
 
 from django_events.conf import settings
 from django_events.exceptions import EventsError
+from django_events.management import arguments
 from django_events.management.signals import stop_on_signals
 from django_events.producing.catchup import Catchup
 from django_events.producing.sender import ROWS
+from django_events.stopping import Stop
 
 
 class Command(BaseCommand):
@@ -21,14 +21,14 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="send what waits now, then exit")
         parser.add_argument(
             "--interval",
-            type=_positive_seconds,
+            type=arguments.seconds_above_zero,
             default=1.0,
             metavar="SECONDS",
             help="how long to wait between two looks that find nothing (default: 1)",
         )
         parser.add_argument(
             "--batch-size",
-            type=_positive_number,
+            type=arguments.whole_number,
             default=ROWS,
             metavar="ROWS",
             help=f"how many rows to send in one transaction (default: {ROWS:,})",
@@ -54,7 +54,7 @@ class Command(BaseCommand):
                 f"No outbox in database {', '.join(unknown)}. The setting DATABASES names {list(settings.DATABASES)!r}."
             )
         catchup = Catchup(databases, options["batch_size"])
-        stop = threading.Event()
+        stop = Stop()
         with stop_on_signals(stop):
             if options["once"]:
                 self._once(catchup, stop)
@@ -63,25 +63,9 @@ class Command(BaseCommand):
                 self.stdout.flush()
                 catchup.run(options["interval"], stop)
 
-    def _once(self, catchup: Catchup, stop: threading.Event) -> None:
+    def _once(self, catchup: Catchup, stop: Stop) -> None:
         result = catchup.run_once(stop)
         left = f"; {result.left} lanes with events were left, see the log" if result.left else ""
         self.stdout.write(f"Sent {result.sent:,} events{left}")
         if result.unanswered:
             raise CommandError(f"Kafka did not take all events: {result.unanswered}. They stay in the outbox.")
-
-
-def _positive_seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-def _positive_number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)

@@ -1,7 +1,6 @@
 """``manage.py consume``: runs the handlers of some or all consumer groups until it is told to stop."""
 
 import os
-import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,7 +10,9 @@ from django_events.conf import settings
 from django_events.consuming.service import Service
 from django_events.exceptions import EventsError
 from django_events.kafka import config
+from django_events.management import arguments
 from django_events.management.signals import stop_on_signals
+from django_events.stopping import Stop
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("groups", nargs="*", metavar="GROUP", help="a consumer group; default: all")
         parser.add_argument(
             "--shutdown-timeout",
-            type=float,
+            type=arguments.seconds,
             default=30.0,
             metavar="SECONDS",
             help="how long running handlers may take to finish after the signal to stop (default: 30)",
@@ -46,7 +47,7 @@ class Command(BaseCommand):
             for handler in group.handlers:
                 topics = ", ".join(topic.name for topic in handler.topics)
                 self.stdout.write(f"  {handler}  {topics}  ({handler.delivery.value})")
-        stop = threading.Event()
+        stop = Stop()
         service = Service(groups, on_change=self._say)
         with stop_on_signals(stop):
             service.start()

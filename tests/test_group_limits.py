@@ -1,0 +1,102 @@
+"""How much a group takes on: what is too much is paused, and whatever becomes of it, records come again."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from django_events import ConsumerGroup, Event
+from django_events.consuming.group import Limits
+from django_events.consuming.service import Service
+from django_events.kafka import topics
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_made
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
+
+
+@pytest.fixture
+def group(broker: Broker, transactional_db: None) -> ConsumerGroup:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    return ConsumerGroup("limited")
+
+
+def put(broker: Broker, key: str, count: int, partition: int = 0) -> None:
+    broker.put_many(
+        "ledger.entry-made", [b'{"account":"a","number":%d}' % n for n in range(count)], key.encode(), partition
+    )
+
+
+@pytest.fixture
+def services() -> Iterator[list[Service]]:
+    started: list[Service] = []
+    yield started
+    for service in started:
+        assert service.stop(30)
+
+
+def start(services: list[Service], group: ConsumerGroup, limits: Limits) -> None:
+    service = Service([group], limits=limits)
+    services.append(service)
+    service.start()
+
+
+def test_a_key_that_waits_holds_up_no_other_key_although_it_has_more_than_the_group_may_have_in_hand(
+    broker: Broker, group: ConsumerGroup, services: list[Service]
+) -> None:
+    handled: list[str | None] = []
+
+    @group.idempotent(entry_made)
+    def refuse_one_key(event: Event[EntryMade]) -> None:
+        if event.key == "bad":
+            raise ValueError("this key waits")
+        handled.append(event.key)
+
+    put(broker, "bad", 60)
+    put(broker, "good", 60)
+    start(services, group, Limits(active=20, in_hand_of_partition=1_000))
+    wait_for(lambda: len(handled) == 60)
+
+
+def test_a_partition_is_paused_when_too_much_of_it_waits_and_the_other_goes_on(
+    broker: Broker, group: ConsumerGroup, services: list[Service]
+) -> None:
+    handled: list[int | None] = []
+    may_pass = threading.Event()
+
+    @group.idempotent(entry_made)
+    def refuse_one_partition(event: Event[EntryMade]) -> None:
+        if event.partition == 0 and not may_pass.is_set():
+            raise ValueError("this partition waits")
+        handled.append(event.partition)
+
+    put(broker, "a", 50, partition=0)
+    put(broker, "b", 50, partition=1)
+    start(services, group, Limits(in_hand_of_partition=10))
+    wait_for(lambda: handled.count(1) == 50)
+    may_pass.set()
+    wait_for(lambda: handled.count(0) == 50)
+
+
+def test_records_come_again_after_a_rebalance_in_the_middle_of_too_much(
+    broker: Broker, group: ConsumerGroup, services: list[Service]
+) -> None:
+    handled: set[tuple[int | None, int | None]] = set()
+    may_end = threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait_once(event: Event[EntryMade]) -> None:
+        may_end.wait()
+        handled.add((event.partition, event.offset))
+
+    for partition in (0, 1):
+        for number in range(10):
+            put(broker, f"key-{number}", 10, partition)
+    limits = Limits(active=20, workers=2, drain=0.1)
+    start(services, group, limits)
+    wait_for(lambda: services[0]._threads[0]._all_paused)
+    start(services, group, limits)  # takes a partition away, with all that is in hand of it
+    wait_for(lambda: services[1]._threads[0].ready.is_set())
+    may_end.set()
+    wait_for(lambda: len(handled) == 200)

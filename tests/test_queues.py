@@ -1,0 +1,130 @@
+"""The queues and the progress of a group, without Kafka: nothing is lost, doubled or out of order, whatever happens."""
+
+import random
+from typing import Any
+
+import pytest
+
+from django_events import ConsumerGroup, Topic
+from django_events.consuming.offsets import Progress
+from django_events.consuming.queues import Queues, Work
+from django_events.handlers import Delivery, Handler
+from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.producing.batch import BatchSize
+from django_events.retry import Backoff
+
+pytestmark = pytest.mark.usefixtures("declarations")
+
+
+def handler() -> Handler:
+    topic = Topic("queues", dict[str, Any])
+    ConsumerGroup("queues")
+    return Handler(name="h", group="queues", function=print, topics=(topic,), delivery=Delivery.IDEMPOTENT)
+
+
+def record(partition: Partition, offset: int, key: bytes | None) -> ReceivedRecord:
+    return ReceivedRecord(partition, offset, key, b"{}", [], None)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_random_life_of_the_queues(seed: int) -> None:
+    """Works come, run, fail, wait, succeed; partitions are lost and come again in the middle of it."""
+    chance = random.Random(seed)
+    queues, the_handler, now = Queues(), handler(), 0.0
+    partitions = [Partition("queues", number) for number in (0, 1)]
+    progress = {partition: Progress(partition) for partition in partitions}
+    offsets = dict.fromkeys(partitions, 0)
+    running: set[Work] = set()
+    in_order: dict[tuple[Progress, bytes | None], list[int]] = {}
+
+    for _ in range(600):
+        step = chance.random()
+        partition = chance.choice(partitions)
+        if step < 0.35:
+            key = chance.choice([b"a", b"b", None])
+            got = record(partition, offsets[partition], key)
+            offsets[partition] += 1
+            queues.add(Work(the_handler, got, progress[partition], progress[partition].started(got.offset, 1)))
+        elif step < 0.65 and (work := queues.take()):
+            assert not any(other.queue == work.queue for other in running), "two of one queue at once"
+            assert not work.progress.ended
+            running.add(work)
+        elif step < 0.95 and running:
+            work = chance.choice(sorted(running, key=lambda each: each.record.offset))
+            running.remove(work)
+            if work.progress.ended:
+                queues.finished_too_late(work, running)
+            elif chance.random() < 0.3:
+                queues.again(work, now + chance.random() * 10)
+            else:
+                queues.finished(work)
+                work.progress.finished(work.in_hand)
+                in_order.setdefault((work.progress, work.record.key), []).append(work.record.offset)
+        elif step >= 0.98:
+            progress.pop(partition).ended = True
+            queues.drop_ended(running)
+            progress[partition] = Progress(partition)
+            offsets[partition] = progress[partition].next_offset or 0
+        now += 0.5
+        queues.wake(now)
+        check(queues, progress)
+
+    for work in running:
+        if work.progress.ended:
+            queues.finished_too_late(work, running - {work})
+        else:
+            queues.finished(work)
+            work.progress.finished(work.in_hand)
+    queues.wake(float("inf"))
+    while work_left := queues.take():
+        queues.finished(work_left)
+        work_left.progress.finished(work_left.in_hand)
+    assert queues.active == 0
+    assert not queues._queues
+    assert all(each.in_hand == 0 for each in progress.values())
+    for (_, key), handled in in_order.items():
+        assert key is None or handled == sorted(handled), "a key's events out of order"
+
+
+def check(queues: Queues, progress: dict[Partition, Progress]) -> None:
+    waiting = sum(len(queues._queues[name]) for name in queues._waiting)
+    assert queues.active == sum(map(len, queues._queues.values())) - waiting
+    assert not queues._ready.keys() & queues._waiting.keys()
+    for each in progress.values():
+        assert each.next_offset is None or not each._in_hand or each.next_offset <= each._in_hand[0].offset
+
+
+def test_the_offset_passes_only_what_all_handlers_are_done_with() -> None:
+    progress = Progress(Partition("queues", 0))
+    first, second = progress.started(5, 2), progress.started(9, 1)  # offsets have holes
+    assert progress.committable() is None
+    progress.finished(second)
+    progress.finished(first)
+    assert progress.committable() is None
+    progress.finished(first)
+    assert progress.committable() == 10
+    progress.committed(10)
+    assert progress.committable() is None
+    progress.committed(None)
+    assert progress.committable() == 10
+
+
+def test_a_batch_grows_while_reads_are_slow_and_shrinks_again() -> None:
+    batch = BatchSize(1_000)
+    for _ in range(10):
+        batch.read_took(0.060)
+    assert batch.rows == 8_000  # 60 ms are no longer slow for so many
+    for _ in range(10):
+        batch.read_took(1.0)
+    assert batch.rows == 16_000
+    for _ in range(10):
+        batch.read_took(0.001)
+    assert batch.rows == 1_000
+
+
+def test_waits_grow_up_to_their_bound() -> None:
+    backoff = Backoff(first=1, max=30, factor=2, jitter=0)
+    assert [backoff.delay(tries) for tries in (1, 2, 3, 6, 1_000)] == [1, 2, 4, 30, 30]
+    jittered = [Backoff(first=1, jitter=0.05).delay(1) for _ in range(100)]
+    assert all(0.95 <= wait <= 1.05 for wait in jittered)
+    assert len(set(jittered)) > 1

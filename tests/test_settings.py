@@ -1,0 +1,182 @@
+"""Settings that are wrong, or would lose or reorder events, are refused by the check and by every client."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.core.management.base import SystemCheckError
+
+from django_events import checks, conf
+from django_events.kafka import config
+from django_events.kafka.producer import Producer
+
+KAFKA = {"bootstrap.servers": "127.0.0.1:1"}
+
+
+def found(settings: Any, **given: Any) -> dict[str, str]:
+    """What the check says of these settings, by id."""
+    settings.DJANGO_EVENTS = {"KAFKA": KAFKA, "SOURCE": "tests", **given}
+    return {str(each.id): each.msg for each in checks.check_settings(None)}
+
+
+def test_the_test_project_has_no_findings() -> None:
+    assert checks.check_settings(None) == []
+    assert checks.check_declarations(None) == []
+    assert checks.check_sqlite(None) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "check", "text"),
+    [
+        ({"KAFFKA": {}}, "E001", "no setting named 'KAFFKA'"),
+        ({"KAFKA": "broker:9092"}, "E002", "['KAFKA'] must be a dict, not 'broker:9092'"),
+        ({"SOURCE": 5}, "E002", "['SOURCE'] must be a text"),
+        ({"DATABASES": "default"}, "E002", "must be a list of database aliases such as ['default']"),
+        ({"SEND_AFTER_COMMIT": "yes"}, "E002", "must be True or False"),
+        ({"EXIT_TIMEOUT": "2"}, "E002", "must be a number of seconds"),
+        ({"EXIT_TIMEOUT": float("inf")}, "E002", "must be a number of seconds"),
+        ({"DATABASES": []}, "E002", "must be a list of database aliases"),
+        ({"KAFKA": {}}, "W003", "names no broker"),
+        ({"DATABASES": ["other"]}, "E004", "names 'other', which is not in settings.DATABASES"),
+        ({"SOURCE": ""}, "W001", "SOURCE"),
+        ({"PREFIX": "a b"}, "E003", "PREFIX"),
+    ],
+)
+def test_wrong_settings(settings: Any, given: dict[str, Any], check: str, text: str) -> None:
+    assert text in found(settings, **given)[f"django_events.{check}"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"acks": 1},
+        {"request.required.acks": "0"},
+        {"enable.idempotence": False},
+        {"enable.idempotence": "false"},
+        {"message.timeout.ms": 300_000},
+        {"delivery.timeout.ms": 120_000},
+        {"retries": 3},
+        {"message.send.max.retries": 0},
+        {"max.in.flight": 100},
+        {"max.in.flight.requests.per.connection": 6},
+        {"transactional.id": "x"},
+        {"enable.gapless.guarantee": False},
+        {"enable.auto.commit": True},
+        {"auto.commit.enable": "true"},
+        {"enable.auto.offset.store": True},
+        {"isolation.level": "read_uncommitted"},
+        {"group.id": "mine"},
+        {"message.max.bytes": 1000},
+        {"partitioner": "random"},
+        {"default.topic.config": {"message.timeout.ms": 1000}},
+        {5: 1},
+        {"bootstrap.servers": "a:1", "metadata.broker.list": "b:1"},
+    ],
+)
+def test_options_that_lose_or_reorder_are_refused_by_the_check_and_by_each_client(
+    settings: Any, options: dict[str, Any]
+) -> None:
+    text = found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
+    assert str(list(options)[-1]) in text
+    for build in (config.producer_options, config.admin_options, lambda: config.consumer_options("g"), Producer):
+        with pytest.raises(ImproperlyConfigured):
+            build()
+
+
+@pytest.mark.parametrize("options", [{"no.such": 1}, {"compression.type": "zip"}, {"linger.ms": "soon"}])
+def test_options_that_librdkafka_does_not_take_are_refused_by_the_check_and_by_the_client(
+    settings: Any, options: dict[str, Any]
+) -> None:
+    assert "librdkafka does not take" in found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
+    with pytest.raises(ImproperlyConfigured, match="Correct or remove it"):
+        Producer()
+
+
+@pytest.mark.parametrize("setting", ["KAFKA_PRODUCER", "KAFKA_CONSUMER"])
+def test_overrides_are_checked_too(settings: Any, setting: str) -> None:
+    assert setting in found(settings, **{setting: {"acks": 1}})["django_events.E003"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"acks": "all"},
+        {"acks": -1},
+        {"enable.idempotence": "True"},
+        {"message.timeout.ms": 0},
+        {"max.in.flight": "5"},
+        {"enable.auto.commit": "false"},
+        {"linger.ms": 100},
+        {"sasl.password": lambda: "secret"},
+    ],
+)
+def test_harmless_options_are_taken(settings: Any, options: dict[str, Any]) -> None:
+    assert found(settings, KAFKA={**KAFKA, **options}) == {}
+
+
+def test_values_may_be_functions_and_overrides_win(settings: Any) -> None:
+    found(settings, KAFKA={**KAFKA, "sasl.password": lambda: "secret"}, KAFKA_PRODUCER={"linger.ms": 7})
+    assert config.producer_options()["sasl.password"] == "secret"
+    assert config.producer_options()["linger.ms"] == 7
+    assert "linger.ms" not in config.consumer_options("g")
+
+
+def test_a_function_cannot_smuggle_in_what_is_refused(settings: Any) -> None:
+    found(settings, KAFKA={**KAFKA, "retries": lambda: 1})
+    with pytest.raises(ImproperlyConfigured, match="'retries'.* is 1, but limited retries give events up"):
+        config.producer_options()
+
+
+def test_no_broker_is_named(settings: Any) -> None:
+    found(settings, KAFKA={})
+    with pytest.raises(ImproperlyConfigured, match=r"names no broker\. Set 'bootstrap\.servers'"):
+        Producer()
+
+
+@pytest.mark.parametrize("given", [["KAFKA"], {"DATABASES": "default"}])
+def test_checks_never_fail_themselves(settings: Any, given: Any) -> None:
+    settings.DJANGO_EVENTS = given
+    with pytest.raises(SystemCheckError, match="settings.DJANGO_EVENTS"):
+        call_command("check")
+
+
+def test_settings_that_are_no_dict(settings: Any) -> None:
+    settings.DJANGO_EVENTS = ["KAFKA"]
+    (error,) = checks.check_settings(None)
+    assert "must be a dict" in error.msg
+    with pytest.raises(ImproperlyConfigured, match="must be a dict"):
+        _ = conf.settings.PREFIX
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert conf.names() == {
+        *("KAFKA", "KAFKA_PRODUCER", "KAFKA_CONSUMER", "SOURCE", "PREFIX", "DATABASES", "SEND_AFTER_COMMIT"),
+        *("REQUIRE_TRANSACTION", "AUTO_CREATE_TOPICS", "EXIT_TIMEOUT"),
+    }
+
+
+def test_sqlite_that_is_not_prepared_for_several_processes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        pytest.skip("the database is not SQLite")
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {})
+    (warning,) = checks.check_sqlite(None)
+    assert warning.id == "django_events.W002"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "text"),
+    [
+        ("catchup", ["--interval=0"], "is not a number of seconds above 0"),
+        ("catchup", ["--interval=soon"], "'soon' is not a number of seconds"),
+        ("catchup", ["--batch-size=0"], "is not a whole number from 1"),
+        ("catchup", ["--database=other"], "No outbox in database other"),
+        ("consume", ["nobody"], "No consumer group is named nobody"),
+        ("consume", ["--shutdown-timeout=-1"], "is not a number of seconds"),
+    ],
+)
+def test_commands_say_what_is_wrong_with_their_arguments(command: str, arguments: list[str], text: str) -> None:
+    with pytest.raises(CommandError, match=text):
+        call_command(command, *arguments)
