@@ -24,7 +24,10 @@ READ = """
     ) o ORDER BY o.id
 """
 DELETE = "DELETE FROM django_events_outgoingevent WHERE id = ANY(%s)"
-PLANS = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+PLANS = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; "
+    "SET LOCAL jit = off"
+)
 
 
 def drain(database_url: str, servers: str, prefix: str) -> int:
@@ -48,7 +51,7 @@ def drain(database_url: str, servers: str, prefix: str) -> int:
 def _round(connection: "psycopg.Connection[tuple[Any, ...]]", producer: Producer, prefix: str) -> int:
     decode = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
     with connection.transaction(), connection.cursor(binary=True) as cursor:
-        cursor.execute(PLANS)
+        connection.execute(PLANS)
         lanes = cursor.execute(LOCK).fetchall()
         if not lanes:
             return 0

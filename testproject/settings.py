@@ -38,7 +38,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL",
     }
     # A file, not memory: the tests' threads and processes share it.
-    DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / "test-db.sqlite3"}
+    file = Path(DATABASES["default"]["NAME"])
+    DATABASES["default"]["TEST"] = {"NAME": file.with_name(f"test-{file.name}")}
 
 DJANGO_EVENTS: dict[str, Any] = {
     "SOURCE": "shop",

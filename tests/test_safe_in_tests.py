@@ -56,7 +56,7 @@ def test_under_djangos_own_runner_nothing_is_sent_either(tmp_path: Path) -> None
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     }
-    command = [sys.executable, "manage.py", "test", "tests.djangos_runner"]
+    command = [sys.executable, "manage.py", "test", "--noinput", "tests.djangos_runner"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Ran 2 tests" in done.stderr

@@ -135,12 +135,16 @@ class Producer:
     def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> list[str]:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""
         checked = 0
+        wire_names: dict[str, str] = {}
         try:
             for token, record in records:
                 self._produced += 1
                 report = partial(_append_report, self._reports, token, record.topic)
                 try:
-                    self._produce_one(record, report, deadline)
+                    topic = wire_names.get(record.topic) or wire_names.setdefault(
+                        record.topic, names.on_wire(record.topic)
+                    )
+                    self._produce_one(topic, record, report, deadline)
                 except KafkaException as error:
                     report(error.args[0], None)
                     break
@@ -153,8 +157,7 @@ class Producer:
             return [_text(error)]
         return []
 
-    def _produce_one(self, record: Record, report: _OnDelivery, deadline: float) -> None:
-        topic = names.on_wire(record.topic)
+    def _produce_one(self, topic: str, record: Record, report: _OnDelivery, deadline: float) -> None:
         while True:
             try:
                 self._client.produce(

@@ -3,8 +3,8 @@
 LARGEST = 16
 """How many times the usual number of rows a round may take."""
 
-SLOW, QUICK = 0.010, 0.003
-"""Seconds: a read that takes longer is slow, and one that takes less is quick."""
+SLOW, QUICK = 30e-6, 15e-6
+"""Seconds for each row: a read that takes longer is slow, and one that takes less is quick."""
 
 
 class BatchSize:
@@ -21,7 +21,7 @@ class BatchSize:
 
     def read_took(self, seconds: float) -> None:
         """A read of this many rows took so long."""
-        if seconds > SLOW * self.rows / self._usual:
+        if seconds > SLOW * self.rows:
             self.rows = min(self.rows * 2, self._usual * LARGEST)
-        elif seconds < QUICK:
+        elif seconds < QUICK * self.rows:
             self.rows = max(self.rows // 2, self._usual)

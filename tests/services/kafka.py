@@ -27,7 +27,7 @@ class KafkaServer(Server):
         self.folder.mkdir(parents=True)
         (self.folder / "server.properties").write_text(self._properties())
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties")
+        tool = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", "server.properties")
         done = subprocess.run(tool, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise Unavailable(f"Kafka's storage could not be formatted:\n{done.stdout.strip()[-2000:]}")
