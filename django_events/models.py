@@ -217,7 +217,6 @@ _READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", 
 _SQL_PREPARE = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; "
-    "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
     "SET LOCAL jit = off; "  # a plan that looks expensive would be compiled each time: 100 ms for a read of 1 ms
 )
 # LIMIT keeps the planner from turning the look-up into a join, which would read every waiting row.

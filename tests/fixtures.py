@@ -12,6 +12,7 @@ import pytest
 from django.db import connection
 
 from django_events import ConsumerGroup, handlers, topics
+from django_events.consuming.group import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import spec
 from tests.broker import Broker
@@ -96,11 +97,11 @@ def make_site(broker: Broker, folder: Path) -> Site:
 
 @pytest.fixture
 def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractContextManager[Service]]:
-    """``with consuming(group): …`` runs groups in this process; entered once Kafka has given them partitions."""
+    """``with consuming(group, …): …`` runs groups in this process; entered once Kafka has given them partitions."""
 
     @contextmanager
-    def run(*groups: ConsumerGroup) -> Iterator[Service]:
-        service = Service(groups)
+    def run(*groups: ConsumerGroup, limits: Limits | None = None) -> Iterator[Service]:
+        service = Service(groups, limits=limits)
         service.start()
         try:
             assert service.wait_until_assigned(60), "no partitions were assigned"

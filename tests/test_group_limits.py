@@ -79,16 +79,16 @@ def test_a_partition_is_paused_when_too_much_of_it_waits_and_the_other_goes_on(
     wait_for(lambda: handled.count(0) == 50)
 
 
-def test_records_come_again_after_a_rebalance_in_the_middle_of_too_much(
+def test_after_a_rebalance_in_the_middle_of_too_much_each_process_handles_what_it_has(
     broker: Broker, group: ConsumerGroup, services: list[Service]
 ) -> None:
-    handled: set[tuple[int | None, int | None]] = set()
+    handled: list[tuple[int, int | None, int | None]] = []
     may_end = threading.Event()
 
     @group.idempotent(entry_made)
     def wait_once(event: Event[EntryMade]) -> None:
         may_end.wait()
-        handled.add((event.partition, event.offset))
+        handled.append((threading.get_ident(), event.partition, event.offset))
 
     for partition in (0, 1):
         for number in range(10):
@@ -97,6 +97,13 @@ def test_records_come_again_after_a_rebalance_in_the_middle_of_too_much(
     start(services, group, limits)
     wait_for(lambda: services[0]._threads[0]._all_paused)
     start(services, group, limits)  # takes a partition away, with all that is in hand of it
-    wait_for(lambda: services[1]._threads[0].ready.is_set())
+    (moved,) = wait_for(lambda: [*services[1]._threads[0]._progress])
     may_end.set()
-    wait_for(lambda: len(handled) == 200)
+    wait_for(lambda: len({(partition, offset) for _, partition, offset in handled}) == 200)
+    workers = {thread.ident for thread in services[0]._threads[0]._workers._threads}
+    by_the_first = [offset for thread, number, offset in handled if thread in workers and number == moved.number]
+    assert len(by_the_first) <= limits.workers  # what it was in the middle of, and nothing that it had in its queues
+    assert services[1].stop(30)
+    for number in range(10):
+        put(broker, f"key-{number}", 1, moved.number)
+    wait_for(lambda: (moved.number, 109) in {(partition, offset) for _, partition, offset in handled})

@@ -1,13 +1,18 @@
 """P12: after SIGTERM a consumer finishes what runs, commits, and leaves; nothing that finished runs twice."""
 
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
+from django_events import ConsumerGroup, Event
+from django_events.consuming.group import Limits
+from django_events.consuming.service import Service
 from django_events.kafka import topics
 from tests.broker import Broker
 from tests.ledger.entries import make_entry
+from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Entry
 from tests.processes import Process, Site
 from tests.waiting import wait_for
@@ -83,3 +88,29 @@ def test_a_group_that_stopped_has_left_so_its_partitions_are_free_at_once(
     # With a session of 5 minutes only a consumer that has left can have made way.
     second = site.start("consume", "audit", KAFKA_CONSUMER='{"session.timeout.ms": 300000}')
     second.says("got ledger.entry-made[0]")
+
+
+def test_what_was_handed_out_but_not_begun_is_not_begun(
+    broker: Broker, declarations: None, transactional_db: None
+) -> None:
+    group = ConsumerGroup("stopping")
+    handled: list[str | None] = []
+    may_end = threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        handled.append(event.key)
+        may_end.wait()
+
+    for number in range(10):
+        broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"key-%d" % number, partition=0)
+    service = Service([group], limits=Limits(workers=1))
+    service.start()
+    wait_for(lambda: handled)
+    stopping = threading.Thread(target=service.stop, args=(30,))
+    stopping.start()
+    wait_for(lambda: any(progress.draining for progress in service._threads[0]._progress.values()))
+    may_end.set()
+    stopping.join()
+    assert len(handled) == 1
+    assert broker.committed("stopping", "ledger.entry-made", 0) == 1

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, close_old_connections, connection, transaction
 
 from django_events import ConsumerGroup, Event
+from django_events.consuming.group import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.models import ProcessedEvent
@@ -114,7 +116,9 @@ def test_an_error_that_is_caught_around_a_savepoint_breaks_nothing(broker: Broke
     assert effects() == [1]
 
 
-def test_a_hook_that_raises_after_the_commit_does_not_repeat_the_handler(broker: Broker, consuming: Consuming) -> None:
+def test_a_hook_that_raises_after_the_commit_is_no_failure_of_the_handler(
+    broker: Broker, consuming: Consuming, caplog: Any
+) -> None:
     def register_a_hook_that_raises() -> None:
         def fail() -> None:
             raise ValueError("after the commit")
@@ -123,6 +127,8 @@ def test_a_hook_that_raises_after_the_commit_does_not_repeat_the_handler(broker:
 
     assert attempts_until_passed(broker, consuming, register_a_hook_that_raises) == [1]
     assert effects() == [1]
+    assert "An on_commit hook of handler trapped/handle failed after its effects were committed" in caplog.text
+    assert "its key waits" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -161,7 +167,7 @@ def test_an_idempotent_handler_that_leaves_a_transaction_open_harms_no_other(
 
     for _ in range(20):
         broker.put("ledger.entry-made", b'{"account":"ann","number":1}', partition=1)
-    with consuming(group):
+    with consuming(group, limits=Limits(workers=1)):
         wait_for(lambda: broker.committed("leaking", "ledger.entry-made", 1) == 20)
         wait_for(lambda: broker.committed("leaking", "ledger.entry-made", 0) == 1)
     assert effects() == [1] * 21
