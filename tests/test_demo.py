@@ -1,6 +1,7 @@
 """The demo runs on parts that it brings along, and ends well only if every event took effect once."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -21,7 +22,8 @@ def demo(**env: str) -> "subprocess.CompletedProcess[str]":
 def test_the_demo_needs_nothing_and_shows_every_event_arrive_once() -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 orders placed, 7 events sent and handled, 1 of them sent by catchup" in done.stdout
+    # One has nobody else to send it; catchup may be the first at others, too.
+    assert re.search("7 orders placed, 7 events sent and handled, [1-7] of them sent by catchup", done.stdout)
     assert done.stdout.rstrip().endswith("Every event arrived and took effect once.")
 
 
