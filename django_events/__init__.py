@@ -7,28 +7,36 @@ from django_events.events import Event
 from django_events.exceptions import (
     DeclarationError,
     DecodeError,
+    DoNotRetry,
     EncodingError,
     EventsError,
     EventTooLarge,
+    IgnoreError,
     InvalidEvent,
     SendError,
     SettingsError,
     TransactionRequired,
 )
+from django_events.failures import OnFailure
 from django_events.handlers import ConsumerGroup
+from django_events.retry import Backoff
 from django_events.topics import Topic
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Backoff",
     "ConsumerGroup",
     "DeclarationError",
     "DecodeError",
+    "DoNotRetry",
     "EncodingError",
     "Event",
     "EventTooLarge",
     "EventsError",
+    "IgnoreError",
     "InvalidEvent",
+    "OnFailure",
     "SendError",
     "SettingsError",
     "Topic",

@@ -168,6 +168,27 @@ def decode(record: ReceivedRecord) -> Attributes:
     return _decode_binary(record, content_type)
 
 
+def with_data(record: ReceivedRecord, data: bytes) -> bytes:
+    """The body of the record with other JSON as its data, in the content mode that the record has.
+
+    Raises DecodeError if the record cannot be read, or its data is not JSON: then JSON cannot take its place.
+    """
+    attributes = decode(record)
+    if not is_json(attributes.content_type):
+        raise DecodeError(f"The payload is {attributes.content_type}, and only JSON can be edited.")
+    if _media_type(_header(record.headers, "content-type") or "") != STRUCTURED:
+        return data
+    envelope = msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw])
+    envelope.pop("data_base64", None)
+    return msgspec.json.encode(envelope | {"data": msgspec.Raw(data)})
+
+
+def is_json(content_type: str) -> bool:
+    """Whether this is the media type of some kind of JSON."""
+    media_type = _media_type(content_type)
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
 def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, str]:
     """What makes this event unique: topic, source and id; without an id its first place in Kafka."""
     if attributes.id:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar, get_origin, is_typeddict
 import msgspec
 from django.utils.functional import Promise
 
+from django_events import redaction
 from django_events.exceptions import DeclarationError, DecodeError, EncodingError
 
 Payload = TypeVar("Payload")
@@ -98,6 +99,8 @@ def _difference(sent: Any, read: Any, where: str) -> str:
             other = dict(_parts(read)).get(name)
             if part != other:
                 return _difference(part, other, f"{where}.{name}")
+    if redaction.hides(tuple(part for part in where.split(".")[1:] if not part.isdigit())):
+        return f"{where} would be read as something else (REDACT hides the values)"
     return f"{where} is {sent!r:.80} and would be read as {read!r:.80}"
 
 

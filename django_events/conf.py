@@ -50,6 +50,11 @@ class Settings:
     """How many seconds a process that exits waits for its last events to be sent. Default: 2. What is
     not sent by then stays in the outbox for ``manage.py catchup``."""
 
+    REDACT: Sequence[str] = []
+    """What is hidden wherever a person or a log sees events: names of headers, and dotted paths into payloads, such as
+    ``"customer.email"``. Lists are looked through, ``*`` is any one name. Kafka and the database keep the values.
+    Default: nothing."""
+
     def __getattribute__(self, name: str) -> Any:
         default = object.__getattribute__(self, name)
         if not name.isupper():
@@ -97,6 +102,10 @@ def _are_aliases(value: Any) -> bool:
     return bool(value) and not isinstance(value, str) and all(isinstance(alias, str) for alias in value)
 
 
+def _are_paths(value: Any) -> bool:
+    return not isinstance(value, str) and all(isinstance(path, str) and path for path in value)
+
+
 def _is_duration(value: Any) -> bool:
     return not isinstance(value, bool) and 0 <= value <= 86_400
 
@@ -109,6 +118,7 @@ _TYPES: dict[type, tuple[Any, Callable[[Any], bool], str]] = {
     dict: (Mapping, _anything, "a dict"),
     str: (str, _anything, "a text"),
     tuple: (Sequence, _are_aliases, "a list of database aliases such as ['default']"),
+    list: (Sequence, _are_paths, "a list of header names and dotted paths such as ['customer.email']"),
     bool: (bool, _anything, "True or False"),
     float: ((int, float), _is_duration, "a number of seconds from 0 to 86,400"),
 }

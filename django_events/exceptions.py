@@ -8,6 +8,8 @@ EventsError
 │   ├── InvalidEvent                               a key, header or attribute cannot be carried
 │   ├── EventTooLarge                              the event is above the topic's limit
 │   └── TransactionRequired                        send() was called outside of a transaction
+├── DoNotRetry                                     raised by handlers: trying again would not help
+├── IgnoreError                                    raised by handlers: the event is to be passed over
 ├── DecodeError                                    a record cannot be read; whoever wrote it must act
 ├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
 ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
@@ -47,6 +49,18 @@ class EventTooLarge(SendError, ValueError):
 
 class TransactionRequired(SendError, RuntimeError):
     """``send()`` was called outside of ``transaction.atomic()``."""
+
+
+class DoNotRetry(EventsError):
+    """Raise it in a handler to say that trying again would not help: its ``on_failure`` follows at once.
+
+    ``raise DoNotRetry("the customer is gone") from error`` keeps the reason.
+    """
+
+
+class IgnoreError(EventsError):
+    """Raise it in a handler to pass over an event: what the handler did in its transaction is rolled back, a line is
+    logged, and the event counts as handled."""
 
 
 class DecodeError(EventsError, ValueError):

@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from django_events.events import Event
 from django_events.exceptions import DeclarationError
+from django_events.failures import FailurePolicy, OnFailure, failure_policy
 from django_events.kafka import names
+from django_events.retry import Backoff
 from django_events.topics import Topic
 
 A = TypeVar("A")
@@ -29,6 +31,25 @@ class Delivery(Enum):
     """It is called once or more for each event."""
 
 
+class HandlerOptions(TypedDict, total=False):
+    """What a handler's decorator takes beside its topics. All may be left out."""
+
+    name: str | None
+    """The handler's name; by default the function's. It is part of what makes exactly-once."""
+    on_failure: OnFailure
+    """What follows when a handler has failed for good. Default: RETRY_LATER: it loses nothing and holds up nobody."""
+    retry: Backoff | int | bool
+    """How it is tried again before that: a Backoff says how far the tries are apart, a number how many tries there are
+    in all, False that there is only one. Default: a Backoff of 1 s doubling to 30 s, give or take 5 %."""
+    timeout: float | None
+    """For how many seconds after the first failure it is tried again. Default: 300; no limit if ``retry`` is a number.
+    Tries that cannot take place, as while the database is away, do not count."""
+    never_retry: tuple[type[BaseException], ...] | type[BaseException]
+    """Exceptions after which it is not tried again, as if it had raised DoNotRetry. Default: none."""
+    retry_later: Backoff
+    """How far the tries of a dead letter are apart, with RETRY_LATER. Default: 30 s doubling to 30 min."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """A function of the user's, and how it is to be called. Immutable."""
@@ -43,6 +64,8 @@ class Handler:
     """The topics whose events it handles."""
     delivery: Delivery
     """What it was promised."""
+    policy: FailurePolicy = FailurePolicy()
+    """What follows when it fails."""
 
     def topic(self, name: str) -> Topic[Any]:
         """The topic of this name among those it handles."""
@@ -84,51 +107,76 @@ class ConsumerGroup:
         return [handler for handler in self.handlers if any(each.name == topic for each in handler.topics)]
 
     @overload
-    def exactly_once(self, topic: Topic[A], /, *, name: str | None = None) -> Decorator[A]: ...
+    def exactly_once(self, topic: Topic[A], /, **options: Unpack[HandlerOptions]) -> Decorator[A]: ...
     @overload
-    def exactly_once(self, topic: Topic[A], second: Topic[B], /, *, name: str | None = None) -> Decorator[A | B]: ...
+    def exactly_once(
+        self, topic: Topic[A], second: Topic[B], /, **options: Unpack[HandlerOptions]
+    ) -> Decorator[A | B]: ...
     @overload
-    def exactly_once(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]: ...
-    def exactly_once(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]:
+    def exactly_once(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]: ...
+    def exactly_once(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]:
         """Declare a handler whose database effects happen once for each event, whatever is redelivered or killed.
 
-        It runs in a transaction that also holds the mark that the event is processed. ``name`` is the handler's
-        name, by default the function's. The function stays as it is. Raises DeclarationError.
+        It runs in a transaction that also holds the mark that the event is processed. ``HandlerOptions`` has the
+        options. The function stays as it is. Raises DeclarationError.
         """
-        return self._decorator(topics, name, Delivery.EXACTLY_ONCE)
+        return self._decorator(topics, options, Delivery.EXACTLY_ONCE)
 
     @overload
-    def idempotent(self, topic: Topic[A], /, *, name: str | None = None) -> Decorator[A]: ...
+    def idempotent(self, topic: Topic[A], /, **options: Unpack[HandlerOptions]) -> Decorator[A]: ...
     @overload
-    def idempotent(self, topic: Topic[A], second: Topic[B], /, *, name: str | None = None) -> Decorator[A | B]: ...
+    def idempotent(
+        self, topic: Topic[A], second: Topic[B], /, **options: Unpack[HandlerOptions]
+    ) -> Decorator[A | B]: ...
     @overload
-    def idempotent(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]: ...
-    def idempotent(self, *topics: Topic[Any], name: str | None = None) -> Decorator[Any]:
+    def idempotent(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]: ...
+    def idempotent(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]:
         """Declare a handler that is called at least once for each event and must bear being called again.
 
         It runs without a transaction of ours. Options and errors as in ``exactly_once``.
         """
-        return self._decorator(topics, name, Delivery.IDEMPOTENT)
+        return self._decorator(topics, options, Delivery.IDEMPOTENT)
 
-    def _decorator(self, topics: tuple[Topic[Any], ...], name: str | None, delivery: Delivery) -> Decorator[Any]:
-        wrong = [topic for topic in topics if not isinstance(topic, Topic)]
-        if wrong or not topics:
-            given = repr(wrong[0]) if wrong else "no topic"
-            raise DeclarationError(f"A handler of group {self.name!r} is declared for {given}; give it a Topic.")
+    def _decorator(self, topics: tuple[Topic[Any], ...], options: HandlerOptions, delivery: Delivery) -> Decorator[Any]:
+        self._check_topics(topics)
+        self._check_names(options)
+        policy = failure_policy(
+            f"A handler of group {self.name!r}",
+            on_failure=options.get("on_failure", OnFailure.RETRY_LATER),
+            retry=options.get("retry", True),
+            timeout=options.get("timeout"),
+            never_retry=options.get("never_retry", ()),
+            later=options.get("retry_later"),
+        )
 
         def declare(function: Function[Any]) -> Function[Any]:
             _check_callable(function, self.name)
-            handler_name = self._free_name(name or getattr(function, "__name__", ""), function)
+            handler_name = self._free_name(options.get("name") or getattr(function, "__name__", ""), function)
             self._handlers[handler_name] = Handler(
                 name=handler_name,
                 group=self.name,
                 function=function,
                 topics=tuple(dict.fromkeys(topics)),
                 delivery=delivery,
+                policy=policy,
             )
             return function
 
         return declare
+
+    def _check_topics(self, topics: tuple[Topic[Any], ...]) -> None:
+        wrong = [topic for topic in topics if not isinstance(topic, Topic)]
+        if wrong or not topics:
+            given = repr(wrong[0]) if wrong else "no topic"
+            raise DeclarationError(f"A handler of group {self.name!r} is declared for {given}; give it a Topic.")
+
+    def _check_names(self, options: HandlerOptions) -> None:
+        known = HandlerOptions.__annotations__
+        if unknown := sorted(set(options) - set(known)):
+            raise DeclarationError(
+                f"A handler of group {self.name!r} is declared with {unknown[0]}=, which is no option. "
+                f"Use {', '.join(known)}."
+            )
 
     def _free_name(self, name: Any, function: object) -> str:
         if not isinstance(name, str) or not _LEGAL_HANDLER.fullmatch(name):

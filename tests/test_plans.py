@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_events import models
-from django_events.models import Cut, Lane, LaneName, OutgoingEvent
+from django_events.models import Cut, Lane, LaneName, OutgoingEvent, outbox
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
 
@@ -54,26 +53,26 @@ def rows_read(sql: str, params: Sequence[Any]) -> int:
 
 
 def test_reading_lanes_reads_no_row_beyond_the_cut(full_outbox: None) -> None:
-    columns = models._as_columns(LANES)
-    assert rows_read(models._SQL_READ, [*columns, *Cut(rows=64, size=10_000_000)]) == 16 * 64
+    columns = outbox._as_columns(LANES)
+    assert rows_read(outbox._SQL_READ, [*columns, *Cut(rows=64, size=10_000_000)]) == 16 * 64
 
 
 def test_reading_one_lane_reads_no_row_beyond_the_cut(full_outbox: None) -> None:
-    columns = models._as_columns(LANES[:1])
-    assert rows_read(models._SQL_READ, [*columns, *Cut(rows=500, size=10_000_000)]) == 500
+    columns = outbox._as_columns(LANES[:1])
+    assert rows_read(outbox._SQL_READ, [*columns, *Cut(rows=500, size=10_000_000)]) == 500
 
 
 def test_looking_for_lanes_with_rows_reads_one_row_a_lane(full_outbox: None) -> None:
-    assert rows_read(models._SQL_LANES_WITH_ROWS, []) <= len(LANES) + 1
+    assert rows_read(outbox._SQL_LANES_WITH_ROWS, []) <= len(LANES) + 1
 
 
 def test_looking_for_topics_reads_one_row_a_topic(full_outbox: None) -> None:
-    assert rows_read(models._SQL_TOPICS, []) <= 2
+    assert rows_read(outbox._SQL_TOPICS, []) <= 2
 
 
 def test_deleting_reads_the_deleted_rows_only(full_outbox: None) -> None:
     ids = list(OutgoingEvent.objects.order_by("id").values_list("id", flat=True)[:500])
-    assert rows_read(models._SQL_DELETE, [ids]) == 500
+    assert rows_read(outbox._SQL_DELETE, [ids]) == 500
 
 
 def test_a_round_asks_for_read_committed_and_an_end(full_outbox: None) -> None:

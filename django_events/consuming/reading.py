@@ -18,7 +18,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
     """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
     attributes = cloudevents.decode(record)
     codec = handler.topic(record.topic).codec
-    if not _is_json(attributes.content_type):
+    if not cloudevents.is_json(attributes.content_type):
         raise DecodeError(
             f"The record {record} has content type {attributes.content_type!r}; topic {record.topic!r} "
             f"is read as {codec.content_type}."
@@ -62,11 +62,6 @@ def mark_of(event: Event[Any]) -> ProcessedEvent:
         group_name=event.group or "",
         handler=event.handler or "",
     )
-
-
-def _is_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
 def _moment(timestamp: int | None) -> datetime | None:

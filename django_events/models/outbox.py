@@ -1,9 +1,7 @@
-"""The tables, and all SQL: the outbox, its lanes, and the processed events."""
+"""The outbox and its lanes."""
 
-import uuid
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,8 +9,10 @@ import msgspec
 from django.db import connections, models
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers, Record
+from django_events.models.statements import fetch
 
 LANES_PER_TOPIC = 16
 """Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
@@ -68,7 +68,7 @@ class LaneManager(models.Manager["Lane"]):
     def with_rows(self, using: str) -> list[LaneName]:
         """All lanes that have rows to send, whoever holds them. One index look-up a lane; in a prepared round."""
         if connections[using].vendor == "postgresql":
-            return [LaneName(*row) for row in _fetch(using, _SQL_LANES_WITH_ROWS, [])]
+            return [LaneName(*row) for row in fetch(using, _SQL_LANES_WITH_ROWS, [])]
         rows = OutgoingEvent.objects.using(using).filter(topic=OuterRef("topic"), lane=OuterRef("number"))
         return [LaneName(*row) for row in self.using(using).filter(Exists(rows)).values_list("topic", "number")]
 
@@ -79,7 +79,7 @@ class LaneManager(models.Manager["Lane"]):
         has no row locks (SQLite) nothing is locked, and all of them are returned.
         """
         if connections[using].vendor == "postgresql":
-            return [LaneName(*row) for row in _fetch(using, _SQL_LOCK_LANES, _as_columns(lanes))]
+            return [LaneName(*row) for row in fetch(using, _SQL_LOCK_LANES, _as_columns(lanes))]
         return list(lanes)
 
 
@@ -93,6 +93,7 @@ class Lane(models.Model):
     objects: ClassVar[LaneManager] = LaneManager()
 
     class Meta:
+        default_permissions = ()
         constraints = (models.UniqueConstraint(fields=["topic", "number"], name="django_events_lane_unique"),)
 
     def __str__(self) -> str:
@@ -108,7 +109,7 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
 
     def topics(self, using: str) -> list[str]:
         """The topics that have rows: one index look-up each, however many rows there are; in a prepared round."""
-        return [topic for (topic,) in _fetch(using, _SQL_TOPICS, [])]
+        return [topic for (topic,) in fetch(using, _SQL_TOPICS, [])]
 
     def prepare_round(self, using: str, wait: float) -> None:
         """Prepare the transaction of a round: READ COMMITTED, plans that do not trust statistics, and an end.
@@ -124,7 +125,7 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
     def read(self, lanes: Sequence[LaneName], cut: Cut, using: str) -> list[WaitingRow]:
         """The oldest rows of each lane, without gaps, in the order in which they were written."""
         if connections[using].vendor == "postgresql":
-            found = [_waiting_row(*row) for row in _fetch(using, _SQL_READ, [*_as_columns(lanes), *cut])]
+            found = [_waiting_row(*row) for row in fetch(using, _SQL_READ, [*_as_columns(lanes), *cut])]
         else:
             found = [row for lane in lanes for row in self._read_lane(lane, cut, using)]
         return sorted(found, key=attrgetter("id"))
@@ -168,50 +169,19 @@ class OutgoingEvent(models.Model):
     objects: ClassVar[OutgoingEventManager] = OutgoingEventManager()
 
     class Meta:
+        verbose_name = _("outgoing event")
+        verbose_name_plural = _("outgoing events")
+        default_permissions = ("view",)
         indexes = (models.Index(fields=["topic", "lane", "id"], name="django_events_outgoing_lane"),)
 
     def __str__(self) -> str:
         return f"{self.topic} {self.event_id}"
 
 
-class ProcessedEventManager(models.Manager["ProcessedEvent"]):
-    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str) -> set[uuid.UUID]:
-        """Insert the marks in the caller's transaction; return the keys of those that were not there before.
-
-        Waits at most 5 s for another transaction that has just inserted one of them, then raises OperationalError.
-        Sorted, so that two transactions never wait for each other. Equal keys count once.
-        """
-        unique = {mark.key: mark for mark in marks}
-        with _lock_timeout(using, "5s"):
-            rows = _fetch(using, _SQL_MARK.format(", ".join([_MARK] * len(unique))), [
-                value for key in sorted(unique) for value in _mark_values(unique[key], using)
-            ])  # fmt: skip
-        return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
-
-
-class ProcessedEvent(models.Model):
-    """The mark that an exactly-once handler's effects of one event are committed: it commits with them."""
-
-    key = models.UUIDField(primary_key=True)
-    """A 128-bit digest of topic, source, event id, group and handler."""
-    topic = models.CharField(max_length=249)
-    source = models.TextField()
-    event_id = models.TextField()
-    group_name = models.CharField(max_length=55)
-    handler = models.CharField(max_length=200)
-    processed_at = models.DateTimeField(db_default=Now(), db_index=True)
-
-    objects: ClassVar[ProcessedEventManager] = ProcessedEventManager()
-
-    def __str__(self) -> str:
-        return f"{self.topic} {self.event_id} by {self.group_name}/{self.handler}"
-
-
 # ── SQL ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _OUTBOX = OutgoingEvent._meta.db_table
 _LANES = Lane._meta.db_table
-_PROCESSED = ProcessedEvent._meta.db_table
 _READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", "headers")
 
 _SQL_PREPARE = (
@@ -248,17 +218,6 @@ _SQL_TOPICS = (
     f"SELECT (SELECT o.topic FROM {_OUTBOX} o WHERE o.topic > step.topic ORDER BY o.topic LIMIT 1) FROM step "
     "WHERE step.topic IS NOT NULL) SELECT topic FROM step WHERE topic IS NOT NULL"
 )
-_SQL_MARK = (
-    f'INSERT INTO {_PROCESSED} ("key", topic, source, event_id, group_name, handler, processed_at) VALUES {{}} '
-    'ON CONFLICT DO NOTHING RETURNING "key"'
-)
-_MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
-
-
-def _fetch(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, params)
-        return list(cursor.fetchall())
 
 
 def _as_columns(lanes: Iterable[LaneName]) -> list[list[Any]]:
@@ -296,20 +255,3 @@ def _as_bytes(value: bytes | memoryview | None) -> bytes | None:
 
 
 _headers_decoder = msgspec.msgpack.Decoder(Headers)
-
-
-def _mark_values(mark: ProcessedEvent, using: str) -> list[object]:
-    key = ProcessedEvent._meta.pk.get_db_prep_value(mark.key, connections[using])
-    return [key, mark.topic, mark.source, mark.event_id, mark.group_name, mark.handler]
-
-
-@contextmanager
-def _lock_timeout(using: str, bound: str) -> Iterator[None]:
-    """Bound the wait for locks inside, and set what was set before; SET LOCAL, for the sake of PgBouncer."""
-    if connections[using].vendor != "postgresql":
-        yield
-        return
-    sql = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)"
-    ((before, _),) = _fetch(using, sql, [bound])
-    yield
-    _fetch(using, "SELECT set_config('lock_timeout', %s, true)", [before])  # after an error the transaction is over

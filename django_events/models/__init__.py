@@ -1,0 +1,44 @@
+"""The tables, and all SQL."""
+
+from django_events.models.dead_letters import (
+    IS_OPEN,
+    Answer,
+    DeadLetter,
+    DeadLetterAttempt,
+    Letter,
+    State,
+    Tried,
+)
+from django_events.models.failures import Failure, FailureKind
+from django_events.models.outbox import (
+    LANES_PER_TOPIC,
+    Cut,
+    Lane,
+    LaneName,
+    OutgoingEvent,
+    SavedRow,
+    WaitingRow,
+    lane_of,
+)
+from django_events.models.processed import ProcessedEvent
+
+__all__ = [
+    "IS_OPEN",
+    "LANES_PER_TOPIC",
+    "Answer",
+    "Cut",
+    "DeadLetter",
+    "DeadLetterAttempt",
+    "Failure",
+    "FailureKind",
+    "Lane",
+    "LaneName",
+    "Letter",
+    "OutgoingEvent",
+    "ProcessedEvent",
+    "SavedRow",
+    "State",
+    "Tried",
+    "WaitingRow",
+    "lane_of",
+]

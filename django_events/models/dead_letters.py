@@ -1,0 +1,535 @@
+"""Dead letters: events that a handler has failed with, what was tried, and which failures they have in common.
+
+A letter's rows are the working list; Kafka's dead-letter topic is where they come from. ``due_at`` is the moment from
+which anybody may take the letter: in a waiting letter the time of its next try, in a running one the end of its lease.
+Of the letters that are tried by themselves, only the oldest open one of a handler and key has it set.
+"""
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_events.kafka.record import Headers
+from django_events.models.failures import Change, Failure, FailureKind
+
+CHUNK = 500
+"""Letters that one transaction of an operator's action locks: others wait only as long as that takes."""
+
+SHOWN = 200
+"""Characters of a key or event id that are kept for people and for searching."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What a dead-letter topic tells of one event at one handler. Immutable."""
+
+    letter_key: uuid.UUID
+    """A digest of the letter's id and the handler: who has it has this letter."""
+    event_key: uuid.UUID
+    """A digest of the event's identity, group and handler; the same as its mark of exactly-once handling."""
+    queue_key: uuid.UUID | None
+    """A digest of group, handler, topic and key; None without key."""
+    topic: str
+    group_name: str
+    handler: str
+    partition: int
+    """Where the event itself is in Kafka."""
+    offset: int
+    letter_partition: int
+    """Where its letter is in the dead-letter topic."""
+    letter_offset: int
+    timestamp: datetime | None
+    """The time that Kafka has for the letter."""
+    event_id: str
+    key: bytes | None
+    key_text: str | None
+    value: bytes | None
+    headers: Headers
+    """Of the event; those that describe the failure are left out."""
+    attempts: int
+    first_failed: datetime
+    last_failed: datetime
+    exception: str
+    message: str
+    traceback: str
+    fingerprint: uuid.UUID
+    automatic: bool
+    """Whether it is tried again by itself."""
+    first_delay: float
+    """Seconds until it is."""
+    processed: bool = False
+    """Whether the handler's effects are committed already, so that nothing is left to do."""
+
+    @property
+    def kind(self) -> FailureKind:
+        return FailureKind(
+            self.fingerprint, self.group_name, self.handler, self.topic, self.exception, self.message, self.last_failed
+        )
+
+
+class State(models.TextChoices):
+    """What becomes of a dead letter."""
+
+    WAITING = "waiting", _("waiting")
+    RUNNING = "running", _("running")
+    RESOLVED = "resolved", _("resolved")
+    DISCARDED = "discarded", _("discarded")
+
+
+OPEN = (State.WAITING, State.RUNNING)
+IS_OPEN = Q(state__in=OPEN)
+
+
+class Tried(NamedTuple):
+    """What one try of a leased letter came to."""
+
+    resolved: bool
+    """The handler is done with it, or passed it over."""
+    counts: bool
+    """Whether it was a try at all; not if, for instance, the database was away."""
+    exception: str
+    message: str
+    traceback: str
+    fingerprint: uuid.UUID
+    automatic: bool
+    """Whether it is tried again by itself."""
+    delay: float
+    """Seconds until it is."""
+    began: datetime
+    ended: datetime
+    host: str
+
+    def kind_for(self, row: "DeadLetter") -> FailureKind:
+        """The failure of this try of the letter."""
+        return FailureKind(
+            self.fingerprint, row.group_name, row.handler, row.topic, self.exception, self.message, self.ended
+        )
+
+
+class Answer(NamedTuple):
+    """What became of the letters that an operator's action was asked for."""
+
+    done: int = 0
+    closed: int = 0
+    """Left alone, because they are resolved or discarded already."""
+    running: int = 0
+    """Left alone, because their handler runs, or somebody else changes them, right now."""
+    undeclared: tuple[str, ...] = ()
+    """Left alone: handlers (group/name) that this site does not declare."""
+
+    def __add__(self, other: "Answer") -> "Answer":  # type: ignore[override]
+        names = tuple(sorted({*self.undeclared, *other.undeclared}))
+        return Answer(self.done + other.done, self.closed + other.closed, self.running + other.running, names)
+
+
+class DeadLetterManager(models.Manager["DeadLetter"]):
+    # ── the reader ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def project(self, letters: Sequence[Letter], using: str) -> int:
+        """Bring letters from Kafka into the table, in one transaction; returns how many were new. Idempotent.
+
+        A letter that was ever here is passed over. A second letter of the same event and handler is merged into the
+        open one, or into one that was closed after the failure that it tells of.
+        """
+        with transaction.atomic(using=using):
+            known = self._known({letter.letter_key for letter in letters}, using)
+            fresh = {letter.letter_key: letter for letter in letters if letter.letter_key not in known}
+            failures = Failure.objects.of([letter.kind for letter in fresh.values()], using)
+            rows = self._newest_of({letter.event_key for letter in fresh.values()}, using)
+            created: list[DeadLetter] = []
+            attempts: list[DeadLetterAttempt] = []
+            changes: list[Change] = []
+            for letter in fresh.values():
+                row = rows.get(letter.event_key)
+                is_new = row is None or not row.tells_of(letter)
+                if row is None or is_new:
+                    row = rows[letter.event_key] = _row_of(letter, failures[letter.fingerprint])
+                    created.append(row)
+                else:
+                    row.merge(letter)
+                attempts.append(_attempt_of(letter, row))
+                changes.append(Change(row.failure_id, int(is_new), int(is_new and row.is_open), letter.kind))
+            self._set_due(created, fresh.values(), using)
+            self.using(using).bulk_update([row for row in rows.values() if row.pk], MERGED_FIELDS)
+            self.using(using).bulk_create(created)
+            DeadLetterAttempt.objects.using(using).bulk_create(attempts)
+            Failure.objects.note(changes, using)
+        return len(fresh)
+
+    def _known(self, keys: Collection[uuid.UUID], using: str) -> set[uuid.UUID]:
+        found = DeadLetterAttempt.objects.using(using).filter(letter_key__in=keys)
+        return {key for key in found.values_list("letter_key", flat=True) if key}
+
+    def _newest_of(self, event_keys: Collection[uuid.UUID], using: str) -> dict[uuid.UUID, "DeadLetter"]:
+        """The newest letter of each event, locked in the order of ids, as everybody does that locks several."""
+        rows = self.using(using).filter(event_key__in=event_keys).defer("value", "headers", "edited_value")
+        return {row.event_key: row for row in rows.order_by("pk").select_for_update()}
+
+    def _set_due(self, rows: Sequence["DeadLetter"], letters: Iterable[Letter], using: str) -> None:
+        """Only the oldest of a queue is due. Its row stays locked, so that who closes it sees the new ones behind."""
+        delays = {letter.event_key: letter.first_delay for letter in letters}
+        taken: set[uuid.UUID] = set()
+        for row in sorted(rows, key=lambda row: str(row.queue_key)):
+            if not (row.automatic and row.is_open):
+                continue
+            if row.queue_key is None or not (row.queue_key in taken or self._head(row.queue_key, using)):
+                row.due_at = timezone.now() + timedelta(seconds=delays[row.event_key])
+            if row.queue_key:
+                taken.add(row.queue_key)
+
+    def _head(self, queue_key: uuid.UUID, using: str) -> "DeadLetter | None":
+        """The oldest open letter of a queue that is tried by itself, locked."""
+        rows = self.using(using).filter(IS_OPEN, queue_key=queue_key, automatic=True).only("pk", "due_at", "retries")
+        return rows.order_by("pk").select_for_update().first()
+
+    # ── the retrier ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lease(
+        self, group: str, handlers: Collection[str], count: int, seconds: float, using: str
+    ) -> list["DeadLetter"]:
+        """Take up to ``count`` due letters of these handlers for so many seconds; also those whose lease has ended.
+
+        They are running from now on. Waits for nobody. Renew the lease while the handler runs.
+        """
+        with transaction.atomic(using=using):
+            due = self.using(using).filter(group_name=group, handler__in=handlers, due_at__lte=Now())
+            rows = list(due.order_by("due_at").select_for_update(skip_locked=True)[:count])
+            for row in rows:
+                row.lease = uuid.uuid4()
+                self.using(using).filter(pk=row.pk).update(
+                    state=State.RUNNING, lease=row.lease, due_at=Now() + timedelta(seconds=seconds)
+                )
+        return rows
+
+    def renew(self, leases: Collection[uuid.UUID], seconds: float, using: str) -> None:
+        """Keep what is leased for so many seconds from now."""
+        leased = self.using(using).filter(lease__in=leases, state=State.RUNNING)
+        leased.update(due_at=Now() + timedelta(seconds=seconds))
+
+    def conclude(self, letter: "DeadLetter", tried: Tried, using: str) -> bool:
+        """Write down what a leased letter's try came to, and when the next is. False if the lease was lost meanwhile:
+        then somebody else has the letter, and what was tried is only noted."""
+        with transaction.atomic(using=using):
+            mine = self.using(using).filter(pk=letter.pk, lease=letter.lease, state=State.RUNNING)
+            row = mine.defer("value", "headers", "edited_value").select_for_update().first()
+            if tried.counts:
+                DeadLetterAttempt.objects.using(using).create(**_attempt_fields(letter, tried))
+            if row is None:
+                return False
+            if tried.resolved:
+                self._close([row], State.RESOLVED, tried.message, tried.host, using)
+            else:
+                self._put_back(row, tried, using)
+        return True
+
+    def _put_back(self, row: "DeadLetter", tried: Tried, using: str) -> None:
+        """The letter waits again; if it was no try at all, then as if nobody had taken it."""
+        changes: dict[str, Any] = {"state": State.WAITING, "lease": None}
+        changes |= (
+            self._failed(row, tried, using) if tried.counts else {"due_at": Now() + timedelta(seconds=tried.delay)}
+        )
+        self.using(using).filter(pk=row.pk).update(**changes)
+        if tried.counts:
+            if row.automatic and not tried.automatic:
+                self._promote({row.queue_key}, using)
+            Failure.objects.note(_moved(row.failure_id, changes["failure"].pk, tried.kind_for(row)), using)
+
+    def _failed(self, row: "DeadLetter", tried: Tried, using: str) -> dict[str, Any]:
+        """What a failure changes in the letter."""
+        automatic = row.automatic and tried.automatic
+        is_next = automatic and self._is_oldest(row, using)
+        return {
+            "due_at": Now() + timedelta(seconds=tried.delay) if is_next else None,
+            "automatic": automatic,
+            "attempts": row.attempts + 1,
+            "retries": row.retries + 1,
+            "last_failed": tried.ended,
+            "exception": tried.exception,
+            "message": tried.message,
+            "failure": Failure.objects.of([tried.kind_for(row)], using)[tried.fingerprint],
+        }
+
+    def _is_oldest(self, row: "DeadLetter", using: str) -> bool:
+        older = self.using(using).filter(IS_OPEN, queue_key=row.queue_key, automatic=True, pk__lt=row.pk)
+        return row.queue_key is None or not older.exists()
+
+    # ── operators ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def retry_now(self, ids: Sequence[int], declared: Collection[tuple[str, str]], using: str) -> Answer:
+        """Make waiting letters due at once, also those that wait behind an older one of their key. Waits for nobody.
+
+        ``declared`` are the (group, handler) pairs that this site has: for others there is nothing to run.
+        """
+        answer = Answer()
+        for chunk in _chunks(ids):
+            with transaction.atomic(using=using):
+                rows, answered = self._lock(chunk, using)
+                here = [row for row in rows if (row.group_name, row.handler) in declared]
+                missing = {f"{row.group_name}/{row.handler}" for row in rows} - {
+                    f"{row.group_name}/{row.handler}" for row in here
+                }
+                self.using(using).filter(pk__in=[row.pk for row in here]).update(due_at=Now())
+            answer += answered + Answer(done=len(here), undeclared=tuple(missing))
+        return answer
+
+    def discard(self, ids: Sequence[int], reason: str, by: str, using: str) -> Answer:
+        """Close waiting letters for good, with the reason of the person named. Waits for nobody."""
+        answer = Answer()
+        for chunk in _chunks(ids):
+            with transaction.atomic(using=using):
+                rows, answered = self._lock(chunk, using)
+                self._close(rows, State.DISCARDED, reason, by, using)
+            answer += answered + Answer(done=len(rows))
+        return answer
+
+    def edit(self, id: int, value: bytes, using: str) -> Answer:
+        """Have a waiting letter tried with this body from now on, and at once; the original body is kept."""
+        with transaction.atomic(using=using):
+            rows, answered = self._lock([id], using)
+            self.using(using).filter(pk__in=[row.pk for row in rows]).update(edited_value=value, due_at=Now())
+        return answered + Answer(done=len(rows))
+
+    def _lock(self, ids: Sequence[int], using: str) -> tuple[list["DeadLetter"], Answer]:
+        """Those of the letters that wait, locked; and why the others are left alone."""
+        rows = self.using(using).filter(pk__in=ids, state=State.WAITING).defer("value", "headers", "edited_value")
+        locked = list(rows.order_by("pk").select_for_update(skip_locked=True))
+        if len(locked) == len(ids):
+            return locked, Answer()
+        closed = self.using(using).filter(pk__in=ids).exclude(IS_OPEN).count()
+        return locked, Answer(closed=closed, running=max(len(ids) - len(locked) - closed, 0))
+
+    # ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _close(self, rows: Sequence["DeadLetter"], state: State, reason: str, by: str, using: str) -> None:
+        """Close locked letters, and let the next of each queue be due."""
+        self.using(using).filter(pk__in=[row.pk for row in rows]).update(
+            state=state, closed_at=Now(), closed_by=by, reason=reason, lease=None, due_at=None
+        )
+        self._promote({row.queue_key for row in rows if row.automatic}, using)
+        Failure.objects.note([Change(row.failure_id, open_letters=-1) for row in rows], using)
+
+    def _promote(self, queue_keys: Iterable[uuid.UUID | None], using: str) -> None:
+        for queue_key in sorted(filter(None, queue_keys)):
+            head = self._head(queue_key, using)
+            if head is not None and head.due_at is None:
+                self.using(using).filter(pk=head.pk).update(due_at=Now())
+
+
+class DeadLetter(models.Model):
+    """One event that one handler has failed with, and that is not handled yet, or was in the end."""
+
+    id = models.BigAutoField(primary_key=True)
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.WAITING)
+    topic = models.CharField(_("topic"), max_length=249)
+    group_name = models.CharField(_("group"), max_length=55)
+    handler = models.CharField(_("handler"), max_length=200)
+    key_text = models.CharField(_("key"), max_length=SHOWN, null=True, db_index=True)
+    """The beginning of the key as text: escaped where it is not UTF-8."""
+    event_id = models.CharField(_("event id"), max_length=SHOWN, db_index=True)
+    """The beginning of the event's id."""
+    failure = models.ForeignKey(
+        Failure, models.PROTECT, related_name="letters", db_index=False, verbose_name=_("failure")
+    )
+    exception = models.CharField(_("exception"), max_length=200)
+    """The type of the last error."""
+    message = models.TextField(_("error"))
+    """The text of the last error."""
+    attempts = models.PositiveIntegerField(_("attempts"))
+    """How often the handler has tried it in all."""
+    retries = models.PositiveIntegerField(default=0)
+    """How often it was tried as a dead letter."""
+    first_failed = models.DateTimeField(_("first failure"))
+    last_failed = models.DateTimeField(_("last failure"))
+    automatic = models.BooleanField(_("tried by itself"))
+    """Whether it is tried again by itself (RETRY_LATER), or only when an operator says so."""
+    due_at = models.DateTimeField(_("next try"), null=True)
+    """From when anybody may take it; None: not before an operator says so, or an older letter of its key is closed."""
+    lease = models.UUIDField(null=True, unique=True)
+    """Who runs it knows this."""
+    closed_at = models.DateTimeField(_("closed at"), null=True)
+    closed_by = models.CharField(_("closed by"), max_length=200, default="", blank=True)
+    """The person who discarded it, or the host that resolved it."""
+    reason = models.TextField(_("reason"), default="", blank=True)
+    """Why it was discarded or passed over."""
+    saved_at = models.DateTimeField(db_default=Now())
+
+    key = models.BinaryField(null=True)
+    value = models.BinaryField(null=True)
+    """The event's body, as it came."""
+    edited_value = models.BinaryField(null=True)
+    """The body that an operator has put in its place."""
+    headers = models.BinaryField()
+    """The event's headers as a MessagePack array of [name, bytes or nil]."""
+    partition = models.IntegerField(_("partition"))
+    offset = models.BigIntegerField(_("offset"))
+    letter_partition = models.IntegerField()
+    letter_offset = models.BigIntegerField()
+    event_key = models.UUIDField(db_index=True)
+    queue_key = models.UUIDField(null=True)
+
+    objects: ClassVar[DeadLetterManager] = DeadLetterManager()
+
+    class Meta:
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
+        default_permissions = ("view",)
+        permissions = (
+            ("view_payload", "Can see payloads, headers and tracebacks of dead letters"),
+            ("retry_deadletter", "Can retry dead letters"),
+            ("discard_deadletter", "Can discard dead letters"),
+            ("edit_deadletter", "Can edit the payload of dead letters and retry them"),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=["event_key"], condition=IS_OPEN, name="django_events_letter_open"),
+        )
+        indexes = (
+            models.Index(
+                fields=["group_name", "due_at"], condition=Q(due_at__isnull=False), name="django_events_letter_due"
+            ),
+            models.Index(
+                fields=["queue_key", "id"], condition=IS_OPEN & Q(automatic=True), name="django_events_letter_queue"
+            ),
+            # For the lists that people look at: the newest of all, or of those that are open, by what they choose.
+            models.Index(fields=["last_failed"], name="django_events_letter_all"),
+            models.Index(fields=["failure", "last_failed"], name="django_events_letter_failure"),
+            models.Index(fields=["topic", "last_failed"], name="django_events_letter_topic"),
+            models.Index(fields=["group_name", "last_failed"], name="django_events_letter_group"),
+            models.Index(fields=["group_name", "handler", "last_failed"], name="django_events_letter_handler"),
+            models.Index(fields=["last_failed"], condition=IS_OPEN, name="django_events_letter_open_all"),
+            models.Index(fields=["failure", "last_failed"], condition=IS_OPEN, name="django_events_open_failure"),
+            models.Index(fields=["topic", "last_failed"], condition=IS_OPEN, name="django_events_open_topic"),
+            models.Index(fields=["group_name", "last_failed"], condition=IS_OPEN, name="django_events_open_group"),
+            models.Index(
+                fields=["group_name", "handler", "last_failed"], condition=IS_OPEN, name="django_events_open_handler"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id} at {self.group_name}/{self.handler}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is still something to do."""
+        return self.state in OPEN
+
+    @property
+    def header_list(self) -> Headers:
+        """The event's headers."""
+        return _headers_decoder.decode(bytes(self.headers))
+
+    def tells_of(self, letter: Letter) -> bool:
+        """Whether the failure in the letter is part of this one's story."""
+        return self.is_open or (self.closed_at is not None and self.closed_at >= letter.last_failed)
+
+    def merge(self, letter: Letter) -> None:
+        """Take in what another letter of the same event tells; not saved."""
+        self.attempts += letter.attempts
+        self.first_failed = min(self.first_failed, letter.first_failed)
+        if letter.last_failed > self.last_failed:
+            self.last_failed, self.exception, self.message = letter.last_failed, letter.exception, letter.message
+
+
+MERGED_FIELDS = ("attempts", "first_failed", "last_failed", "exception", "message")
+
+
+class DeadLetterAttempt(models.Model):
+    """What is known of one or more tries of a dead letter: those that made it one, and each that followed."""
+
+    id = models.BigAutoField(primary_key=True)
+    letter = models.ForeignKey(DeadLetter, models.CASCADE, related_name="tries")
+    letter_key = models.UUIDField(null=True, unique=True)
+    """The letter in Kafka that told of it. Kept for ever, so that a topic that is read again brings nothing back."""
+    attempts = models.PositiveIntegerField(default=1)
+    """How many tries this tells of."""
+    began = models.DateTimeField()
+    ended = models.DateTimeField()
+    exception = models.CharField(max_length=200, default="")
+    """Empty if the handler succeeded."""
+    message = models.TextField(default="")
+    traceback = models.TextField(default="")
+    host = models.CharField(max_length=255, default="")
+    """Who tried it; empty for what a letter from Kafka tells."""
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.ended:%Y-%m-%d %H:%M:%S} {self.exception or 'handled'}"
+
+
+def _row_of(letter: Letter, failure: Failure) -> DeadLetter:
+    return DeadLetter(
+        state=State.RESOLVED if letter.processed else State.WAITING,
+        closed_at=timezone.now() if letter.processed else None,
+        reason="its effects had been committed already" if letter.processed else "",
+        topic=letter.topic,
+        group_name=letter.group_name,
+        handler=letter.handler,
+        key_text=letter.key_text[:SHOWN] if letter.key_text is not None else None,
+        event_id=letter.event_id[:SHOWN],
+        failure=failure,
+        exception=letter.exception,
+        message=letter.message,
+        attempts=letter.attempts,
+        first_failed=letter.first_failed,
+        last_failed=letter.last_failed,
+        automatic=letter.automatic,
+        key=letter.key,
+        value=letter.value,
+        headers=msgspec.msgpack.encode(letter.headers),
+        partition=letter.partition,
+        offset=letter.offset,
+        letter_partition=letter.letter_partition,
+        letter_offset=letter.letter_offset,
+        event_key=letter.event_key,
+        queue_key=letter.queue_key,
+    )
+
+
+def _attempt_of(letter: Letter, row: DeadLetter) -> DeadLetterAttempt:
+    return DeadLetterAttempt(
+        letter=row,
+        letter_key=letter.letter_key,
+        attempts=letter.attempts,
+        began=letter.first_failed,
+        ended=letter.last_failed,
+        exception=letter.exception,
+        message=letter.message,
+        traceback=letter.traceback,
+    )
+
+
+def _attempt_fields(letter: DeadLetter, tried: Tried) -> dict[str, Any]:
+    return {
+        "letter_id": letter.pk,
+        "began": tried.began,
+        "ended": tried.ended,
+        "exception": tried.exception,
+        "message": tried.message,
+        "traceback": tried.traceback,
+        "host": tried.host,
+    }
+
+
+def _moved(before: int, after: int, newest: FailureKind) -> list[Change]:
+    """How the numbers change when an open letter has failed again, in the same way as before or in another."""
+    if before == after:
+        return [Change(after, newest=newest)]
+    return [Change(before, open_letters=-1), Change(after, 1, 1, newest)]
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    ordered = sorted(set(ids))
+    return (ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK))
+
+
+_headers_decoder = msgspec.msgpack.Decoder(Headers)

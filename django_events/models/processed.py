@@ -1,0 +1,66 @@
+"""The marks of exactly-once handling."""
+
+import uuid
+from collections.abc import Collection
+from typing import ClassVar
+
+from django.contrib.postgres.indexes import HashIndex
+from django.db import connections, models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from django_events.models.statements import fetch, lock_timeout
+
+
+class ProcessedEventManager(models.Manager["ProcessedEvent"]):
+    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str) -> set[uuid.UUID]:
+        """Insert the marks in the caller's transaction; return the keys of those that were not there before.
+
+        Waits at most 5 s for another transaction that has just inserted one of them, then raises OperationalError.
+        Sorted, so that two transactions never wait for each other. Equal keys count once.
+        """
+        unique = {mark.key: mark for mark in marks}
+        with lock_timeout(using, "5s"):
+            rows = fetch(using, _SQL_MARK.format(", ".join([_MARK] * len(unique))), [
+                value for key in sorted(unique) for value in _mark_values(unique[key], using)
+            ])  # fmt: skip
+        return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
+
+
+class ProcessedEvent(models.Model):
+    """The mark that an exactly-once handler's effects of one event are committed: it commits with them."""
+
+    key = models.UUIDField(primary_key=True)
+    """A 128-bit digest of topic, source, event id, group and handler."""
+    topic = models.CharField(max_length=249)
+    source = models.TextField()
+    event_id = models.TextField()
+    group_name = models.CharField(max_length=55)
+    handler = models.CharField(max_length=200)
+    processed_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    objects: ClassVar[ProcessedEventManager] = ProcessedEventManager()
+
+    class Meta:
+        verbose_name = _("processed event")
+        verbose_name_plural = _("processed events")
+        default_permissions = ("view",)
+        # For people who look for an event: by hash, because strangers' ids may be longer than a tree takes.
+        indexes = (HashIndex(fields=["event_id"], name="django_events_processed_id"),)
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.event_id} by {self.group_name}/{self.handler}"
+
+
+_PROCESSED = ProcessedEvent._meta.db_table
+
+_SQL_MARK = (
+    f'INSERT INTO {_PROCESSED} ("key", topic, source, event_id, group_name, handler, processed_at) VALUES {{}} '
+    'ON CONFLICT DO NOTHING RETURNING "key"'
+)
+_MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
+
+
+def _mark_values(mark: ProcessedEvent, using: str) -> list[object]:
+    key = ProcessedEvent._meta.pk.get_db_prep_value(mark.key, connections[using])
+    return [key, mark.topic, mark.source, mark.event_id, mark.group_name, mark.handler]
