@@ -193,6 +193,11 @@ def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, 
     """What makes this event unique: topic, source and id; without an id its first place in Kafka."""
     if attributes.id:
         return (record.topic, attributes.source or "", attributes.id)
+    return place_of(record)
+
+
+def place_of(record: ReceivedRecord) -> tuple[str, str, str]:
+    """The identity of an event that has no other."""
     return (record.topic, NO_SOURCE, f"{record.partition.number}@{record.offset}")
 
 

@@ -19,7 +19,11 @@ POINTS = (
     "processed-row-inserted",
     "handler-returned",
     "handler-committed",
+    "dead-letter-written",
     "before-offset-commit",
+    "dead-letters-projected",
+    "dead-letter-leased",
+    "dead-letter-tried",
 )
 """All places, in the order in which one event passes them."""
 

@@ -1,5 +1,6 @@
 """What a handler says about its failures: how often it is tried again, and what follows when that is used up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -51,7 +52,29 @@ class FailurePolicy:
 
     def is_hopeless(self, error: BaseException) -> bool:
         """Whether trying again would not help: the handler says so, or the record cannot be read."""
-        return isinstance(error, (DoNotRetry, DecodeError, *self.never_retry))
+        return isinstance(error, self._hopeless)
+
+    def tries_later(self, exception: str) -> bool:
+        """Whether a dead letter of an exception of this name is tried again by itself."""
+        if self.on_failure is not OnFailure.RETRY_LATER:
+            return False
+        return not any(exception == name_of(kind) for root in self._hopeless for kind in _with_subclasses(root))
+
+    @property
+    def _hopeless(self) -> tuple[type[BaseException], ...]:
+        return (DoNotRetry, DecodeError, *self.never_retry)
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """How an exception is called in dead letters: with its module unless it is Python's own; 200 characters at most."""
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"[-200:]
+
+
+def _with_subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _with_subclasses(each)
 
 
 def failure_policy(

@@ -102,6 +102,12 @@ class ConsumerGroup:
         """The names of all topics that the group's handlers want."""
         return tuple(sorted({topic.name for handler in self.handlers for topic in handler.topics}))
 
+    @property
+    def dead_letter_sources(self) -> tuple[str, ...]:
+        """The names of the topics whose events can become dead letters of this group."""
+        keepers = [handler for handler in self.handlers if handler.policy.on_failure.writes_dead_letters]
+        return tuple(sorted({topic.name for handler in keepers for topic in handler.topics}))
+
     def handlers_of(self, topic: str) -> list[Handler]:
         """The handlers that want events of this topic."""
         return [handler for handler in self.handlers if any(each.name == topic for each in handler.topics)]

@@ -21,3 +21,10 @@ event_handled = Signal()
 """A handler has taken effect (exactly-once: its transaction is committed). Sent in the worker's thread.
 
 Arguments: ``sender`` the user's function, ``event`` the Event, ``seconds`` how long the attempt took."""
+
+event_failed = Signal()
+"""A handler has failed with an event, or the event could not be read. Sent in the group's thread: be very quick.
+
+Arguments: ``sender`` the user's function, ``record`` the record from Kafka, ``group``, ``handler``, ``attempt`` (from
+1), ``exception`` the name of the error's type, ``follows`` what becomes of it: ``again``, ``buried`` (a dead letter),
+``discarded`` or ``ignored``."""

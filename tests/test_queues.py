@@ -7,7 +7,8 @@ import pytest
 
 from django_events import ConsumerGroup, Topic
 from django_events.consuming.offsets import Progress
-from django_events.consuming.queues import Queues, Work
+from django_events.consuming.queues import Queues
+from django_events.consuming.work import Work
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.producing.batch import BatchSize

@@ -79,7 +79,8 @@ def test_options_that_lose_or_reorder_are_refused_by_the_check_and_by_each_clien
 ) -> None:
     text = found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
     assert str(list(options)[-1]) in text
-    for build in (config.producer_options, config.admin_options, lambda: config.consumer_options("g"), Producer):
+    builds = (config.producer_options, config.letter_producer_options, config.admin_options)
+    for build in (*builds, lambda: config.consumer_options("g")):
         with pytest.raises(ImproperlyConfigured):
             build()
 
@@ -90,7 +91,7 @@ def test_options_that_librdkafka_does_not_take_are_refused_by_the_check_and_by_t
 ) -> None:
     assert "librdkafka does not take" in found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
     with pytest.raises(ImproperlyConfigured, match="Correct or remove it"):
-        Producer()
+        Producer(config.producer_options())
 
 
 @pytest.mark.parametrize("setting", ["KAFKA_PRODUCER", "KAFKA_CONSUMER"])
@@ -131,7 +132,7 @@ def test_a_function_cannot_smuggle_in_what_is_refused(settings: Any) -> None:
 def test_no_broker_is_named(settings: Any) -> None:
     found(settings, KAFKA={})
     with pytest.raises(ImproperlyConfigured, match=r"names no broker\. Set 'bootstrap\.servers'"):
-        Producer()
+        Producer(config.producer_options())
 
 
 @pytest.mark.parametrize("given", [["KAFKA"], {"DATABASES": "default"}])

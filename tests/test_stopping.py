@@ -109,7 +109,7 @@ def test_what_was_handed_out_but_not_begun_is_not_begun(
     wait_for(lambda: handled)
     stopping = threading.Thread(target=service.stop, args=(30,))
     stopping.start()
-    wait_for(lambda: any(progress.draining for progress in service._threads[0]._progress.values()))
+    wait_for(lambda: any(progress.draining for progress in service._groups[0]._progress.values()))
     may_end.set()
     stopping.join()
     assert len(handled) == 1

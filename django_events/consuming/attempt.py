@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connections, router, tra
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events import crash_points, signals
+from django_events.consuming.failure_report import FailureReport, describe
 from django_events.consuming.reading import mark_of, read_event
 from django_events.consuming.transactions import check_unbroken, works
 from django_events.events import Event
@@ -47,9 +48,22 @@ class Failed:
     """The handler, or the record, is at fault."""
 
     error: BaseException
+    report: FailureReport
 
 
-Outcome = Handled | Duplicate | Postponed | Failed
+@dataclass(frozen=True, slots=True)
+class LetterWritten:
+    """Kafka has acknowledged the dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRefused:
+    """Kafka has not taken the dead letter."""
+
+    reason: str
+
+
+Outcome = Handled | Duplicate | Postponed | Failed | LetterWritten | LetterRefused
 
 
 def attempt(handler: Handler, records: Sequence[ReceivedRecord], number: int) -> list[Outcome]:
@@ -63,7 +77,7 @@ def attempt(handler: Handler, records: Sequence[ReceivedRecord], number: int) ->
             _call(handler, events)
             fresh = events
     except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
-        return [_failure(error)] * len(records)
+        return [_failure(error, record) for record in records]
     _tell(handler, fresh, time.monotonic() - started)
     handled = {id(event) for event in fresh}
     return [Handled() if id(event) in handled else Duplicate() for event in events]
@@ -135,13 +149,18 @@ class _NotNow(Exception):
         self.reason = reason
 
 
-def _failure(error: BaseException) -> Outcome:
+def failed(error: BaseException, record: ReceivedRecord) -> Failed:
+    """The handler is at fault with this record. Keeps no traceback alive beyond its text and the error itself."""
+    return Failed(error, describe(error, record))
+
+
+def _failure(error: BaseException, record: ReceivedRecord) -> Outcome:
     """Whose fault it is. If a new connection works at once, a database error counts for the handler."""
     if isinstance(error, _NotNow):
         return Postponed(error.reason)
     if _is_about_connections(error) and not works(router.db_for_write(ProcessedEvent)):
         return Postponed(error)
-    return Failed(error)
+    return failed(error, record)
 
 
 def _is_about_connections(error: BaseException | None) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from django_events import cloudevents, redaction
 from django_events.conf import settings
 from django_events.exceptions import DecodeError
+from django_events.failures import name_of
 from django_events.kafka.record import ReceivedRecord
 
 LONGEST_MESSAGE = 2_000
@@ -37,7 +38,7 @@ def describe(error: BaseException, record: ReceivedRecord) -> FailureReport:
     """Describe the error of a try with this record. Never raises: exceptions may have a ``__str__`` that does."""
     hidden = _secrets(record)
     return FailureReport(
-        exception=_name(type(error)),
+        exception=_printable(name_of(type(error))),
         message=_cut(redaction.text(_printable(_text(error)), hidden), LONGEST_MESSAGE),
         traceback=_cut_middle(redaction.text(_printable(_traceback(error)), hidden)),
         at=datetime.now(UTC),
@@ -60,11 +61,6 @@ _VARYING = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-def _name(kind: type[BaseException]) -> str:
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return _printable(f"{module}{kind.__qualname__}")[-200:]
 
 
 def _text(error: BaseException) -> str:

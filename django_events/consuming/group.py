@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from django.db import connections
 
 from django_events import crash_points
-from django_events.consuming.attempt import Failed, Outcome, Postponed
+from django_events.consuming.announcing import say_what_follows
+from django_events.consuming.attempt import Outcome
+from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.offsets import Progress
-from django_events.consuming.policy import Again, decide
-from django_events.consuming.queues import Queues, Work
-from django_events.consuming.workers import Result, Workers
+from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
+from django_events.consuming.queues import Queues
+from django_events.consuming.work import Work
+from django_events.consuming.workers import Result, Unit, Workers
 from django_events.exceptions import BrokerUnavailable
 from django_events.handlers import ConsumerGroup
-from django_events.kafka import topics
+from django_events.kafka import dead_letter_topics, topics
 from django_events.kafka.consumer import LONGEST_POLL, Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
 
@@ -58,7 +61,9 @@ class GroupThread(threading.Thread):
         """Whether handlers still ran when the time to stop was over. Read it after ``join``."""
         self.ready = threading.Event()
         """Set when partitions were assigned for the first time."""
-        self._group = group
+        self.prepared = threading.Event()
+        """Set when the topics of the group were looked for, and created where they can be."""
+        self.group = group
         self._limits = limits
         self._on_change = on_change
         self._stopping = threading.Event()
@@ -66,6 +71,7 @@ class GroupThread(threading.Thread):
         self._queues = Queues()
         self._progress: dict[Partition, Progress] = {}
         self._running: set[Work] = set()
+        self._writing = 0
         self._newly_assigned: list[Partition] = []
         self._paused: set[Partition] = set()
         self._all_paused = False
@@ -87,8 +93,10 @@ class GroupThread(threading.Thread):
     def run(self) -> None:
         try:
             self._create_topics()
-            self._consumer = Consumer(self._group.name, self._group.topics, self)
-            self._workers = Workers(self._limits.workers, self.name)
+            self.prepared.set()
+            self._consumer = Consumer(self.group.name, self.group.topics, self)
+            self._workers: Workers[list[Work]] = Workers(self._limits.workers, self.name)
+            self._letter_writer = LetterWriter(self.group.name, self._workers.results)
             try:
                 while not self._stopping.is_set():
                     self._turn()
@@ -96,8 +104,9 @@ class GroupThread(threading.Thread):
             finally:
                 self._consumer.close()
                 self._workers.stop(timeout=0.5)
+                self._letter_writer.stop(timeout=0.5)
         except BaseException as error:
-            logger.exception("Group %s ended", self._group.name)
+            logger.exception("Group %s ended", self.group.name)
             self.error = error
         finally:
             connections.close_all()
@@ -105,12 +114,16 @@ class GroupThread(threading.Thread):
     def _create_topics(self) -> None:
         """Create declared topics that are missing, as far as Kafka answers; the others are waited for."""
         try:
-            found = topics.create_missing(self._group.topics, timeout=5.0)
+            found = topics.create_missing(self.group.topics, timeout=5.0)
+            problems = dead_letter_topics.create_missing(self.group.name, self.group.dead_letter_sources, timeout=5.0)
         except BrokerUnavailable as error:
-            self._on_change(f"{self._group.name}: waiting for Kafka. {error}")
+            self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
             return
-        for topic in sorted(set(self._group.topics) - found):
-            self._on_change(f"{self._group.name}: waiting for topic {topic}, which Kafka does not have")
+        for topic in sorted(set(self.group.topics) - found):
+            self._on_change(f"{self.group.name}: waiting for topic {topic}, which Kafka does not have")
+        for problem in problems:
+            logger.error("Group %s: %s", self.group.name, problem.text)
+            self._on_change(f"{self.group.name}: {problem.text}")
 
     def _turn(self) -> None:
         """One round of everything; sleeps only where there is nothing to do, and then where news arrive first."""
@@ -132,7 +145,7 @@ class GroupThread(threading.Thread):
         self.left_running = bool(self._running)
         if self._running:
             names = ", ".join(sorted({str(work.handler) for work in self._running}))
-            logger.error("Group %s stops without waiting longer for %s", self._group.name, names)
+            logger.error("Group %s stops without waiting longer for %s", self.group.name, names)
         self._commit(self._progress, wait=True)
 
     # ── Kafka to queues ──────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +178,7 @@ class GroupThread(threading.Thread):
         progress = self._progress.get(record.partition)
         if progress is None:  # fetched just before the partition was lost
             return
-        handlers = self._group.handlers_of(record.topic)
+        handlers = self.group.handlers_of(record.topic)
         in_hand = progress.started(record.offset, len(handlers))
         for handler in handlers:
             self._queues.add(Work(handler, record, progress, in_hand))
@@ -194,9 +207,15 @@ class GroupThread(threading.Thread):
     # ── queues to workers and back ───────────────────────────────────────────────────────────────────────────────
 
     def _hand_out(self) -> None:
-        while len(self._running) < self._workers.count * HANDED_OUT_AHEAD and (work := self._queues.take()):
+        ahead = self._workers.count * HANDED_OUT_AHEAD
+        while len(self._running) - self._writing < ahead and (work := self._queues.take()):
             self._running.add(work)
-            self._workers.submit([work])
+            if work.letter:
+                self._writing += 1
+                self._letter_writer.submit(work)
+            else:
+                unit = Unit([work], work.handler, [work.record], work.attempts + 1, [work.progress])
+                self._workers.submit(unit)
 
     def _collect(self, block: float) -> int:
         """Deal with the results that are there; wait up to ``block`` seconds for the first."""
@@ -210,41 +229,41 @@ class GroupThread(threading.Thread):
             count += 1
             self._conclude(result)
 
-    def _conclude(self, result: Result) -> None:
-        self._running.difference_update(result.works)
-        for work, outcome in zip(result.works, result.outcomes, strict=False):
+    def _conclude(self, result: Result[list[Work]]) -> None:
+        self._running.difference_update(result.subject)
+        self._writing -= sum(1 for work in result.subject if work.letter)
+        for work, outcome in zip(result.subject, result.outcomes, strict=False):
             self._follow(work, outcome)
-        for work in result.works:
+        for work in result.subject:
             if work.progress.ended:
                 self._queues.finished_too_late(work, self._running)
 
     def _follow(self, work: Work, outcome: Outcome) -> None:
-        """Let the offset pass the record, or put the work on the clock."""
+        """Do what follows from the outcome: let the offset pass, put the work on the clock, or write a letter."""
         if work.progress.ended:
             return
-        decision = decide(outcome, work.attempts, work.delays)
-        if isinstance(decision, Again):
-            self._put_off(work, outcome, decision)
-            return
+        now = time.monotonic()
+        decision = decide(outcome, work.handler.policy, work.tries(now))
+        say_what_follows(work, outcome, decision)
+        match decision:
+            case Again(delay=delay, counts=True):
+                work.failed(now)
+                self._queues.again(work, now + delay)
+            case Again(delay=delay):
+                work.postponed(delay)
+                self._queues.again(work, now + delay)
+            case Buried(report=report):
+                work.failed(now)
+                work.bury(report)
+                self._queues.again(work, now)
+            case Done() | Ignored() | Discarded():
+                self._finished(work)
+
+    def _finished(self, work: Work) -> None:
         self._queues.finished(work)
         work.progress.finished(work.in_hand)
         if work.record.partition in self._paused:
             self._resume(work.progress)
-
-    def _put_off(self, work: Work, outcome: Outcome, decision: Again) -> None:
-        work.attempts, work.delays = (work.attempts + 1, 0) if decision.counts else (work.attempts, work.delays + 1)
-        self._queues.again(work, time.monotonic() + decision.delay)
-        if isinstance(outcome, Failed):
-            logger.error(
-                "Handler %s failed with record %s (attempt %d); its key waits, next try in %.1f s",
-                work.handler,
-                work.record,
-                work.attempts,
-                decision.delay,
-                exc_info=outcome.error,
-            )
-        elif isinstance(outcome, Postponed) and work.delays == 1:
-            logger.warning("Handler %s has to wait with record %s: %s", work.handler, work.record, outcome.error)
 
     # ── offsets ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -277,7 +296,7 @@ class GroupThread(threading.Thread):
             self._progress[partition] = Progress(partition)
         self._newly_assigned += partitions
         self.ready.set()
-        self._on_change(f"{self._group.name}: got {_list(partitions)}")
+        self._on_change(f"{self.group.name}: got {_list(partitions)}")
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Begin nothing more of these partitions, wait for what runs, commit, forget."""
@@ -286,12 +305,12 @@ class GroupThread(threading.Thread):
         self._drain({self._progress[partition] for partition in ours}, deadline)
         self._commit(ours, wait=True)
         self._forget(ours)
-        self._on_change(f"{self._group.name}: gave up {_list(partitions)}")
+        self._on_change(f"{self.group.name}: gave up {_list(partitions)}")
 
     def lost(self, partitions: list[Partition]) -> None:
         """Forget these partitions at once: another process has them, and its offsets count."""
         self._forget([partition for partition in partitions if partition in self._progress])
-        self._on_change(f"{self._group.name}: lost {_list(partitions)}")
+        self._on_change(f"{self.group.name}: lost {_list(partitions)}")
 
     def _drain(self, draining: Collection[Progress], deadline: float) -> None:
         """Let the running works of these partitions finish; those that no worker has begun are not begun."""

@@ -1,15 +1,18 @@
-"""What an outcome means for the record: whether the offset may pass it, or when it is tried again."""
+"""What an outcome means: whether the offset may pass the record, when it is tried again, or what failure it is."""
 
 from dataclasses import dataclass
 
-from django_events.consuming.attempt import Duplicate, Failed, Handled, Outcome, Postponed
+from django_events.consuming.attempt import Duplicate, Failed, Handled, LetterRefused, LetterWritten, Outcome, Postponed
+from django_events.consuming.failure_report import FailureReport
+from django_events.exceptions import IgnoreError
+from django_events.failures import FailurePolicy, OnFailure
 from django_events.retry import Backoff
 
-BLOCK = Backoff(first=1.0, max=30.0)
-"""Seconds between two tries of a handler that fails; its key waits meanwhile."""
-
 POSTPONE = Backoff(first=0.2, max=10.0)
-"""Seconds between two tries while the database is away or a lock is held; such a try does not count."""
+"""Seconds between two tries while the database is away, a lock is held, or Kafka does not take a dead letter; such a
+try does not count."""
+
+FOR_EVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +21,73 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """The handler wants the record passed over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """The handler is to be tried again."""
 
     delay: float
-    """Seconds from now."""
+    """Seconds from now; infinite if only another process could do better."""
     counts: bool
     """Whether the try counts as an attempt."""
 
 
-Decision = Done | Again
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """The record is given up for this handler."""
 
 
-def decide(outcome: Outcome, attempts: int, delays: int) -> Decision:
-    """What follows from the outcome, after this many failed attempts and postponements before it."""
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """The record is to become a dead letter."""
+
+    report: FailureReport
+
+
+Decision = Done | Ignored | Again | Discarded | Buried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tries:
+    """What has been tried before an outcome."""
+
+    attempts: int
+    """Failed attempts."""
+    delays: int
+    """Tries in a row that could not take place."""
+    seconds: float
+    """Since the first failed attempt, without the waits of tries that could not take place."""
+
+
+def decide(outcome: Outcome, policy: FailurePolicy, tries: Tries) -> Decision:
+    """What follows from the outcome of a record at a handler with this policy."""
     match outcome:
-        case Handled() | Duplicate():
+        case Handled() | Duplicate() | LetterWritten():
             return Done()
-        case Postponed():
-            return Again(POSTPONE.delay(delays + 1), counts=False)
+        case Postponed() | LetterRefused():
+            return Again(POSTPONE.delay(tries.delays + 1), counts=False)
+        case Failed(error=IgnoreError()):
+            return Ignored()
         case Failed():
-            return Again(BLOCK.delay(attempts + 1), counts=True)
+            return _after_failure(outcome, policy, tries)
+
+
+def _after_failure(failure: Failed, policy: FailurePolicy, tries: Tries) -> Decision:
+    attempts = tries.attempts + 1
+    delay = policy.backoff.delay(attempts)
+    hopeless = policy.is_hopeless(failure.error)
+    if policy.on_failure is OnFailure.BLOCK:
+        return Again(FOR_EVER if hopeless else delay, counts=True)
+    if not (hopeless or _is_used_up(policy, attempts, tries.seconds + delay)):
+        return Again(delay, counts=True)
+    return Discarded() if policy.on_failure is OnFailure.DISCARD else Buried(failure.report)
+
+
+def _is_used_up(policy: FailurePolicy, attempts: int, seconds: float) -> bool:
+    """Whether so many attempts are all, or the next would come too late."""
+    if policy.attempts is not None and attempts >= policy.attempts:
+        return True
+    return policy.timeout is not None and seconds > policy.timeout

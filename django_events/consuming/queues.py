@@ -6,33 +6,9 @@ No threads here: the group's thread owns it.
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 from itertools import count
 
-from django_events.consuming.offsets import InHand, Progress
-from django_events.handlers import Handler
-from django_events.kafka.record import ReceivedRecord
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One record at one handler."""
-
-    handler: Handler
-    record: ReceivedRecord
-    progress: Progress
-    in_hand: InHand
-    attempts: int = 0
-    """Tries that have failed because of the handler or the record."""
-    delays: int = 0
-    """Tries in a row that could not even begin, as while the database is down."""
-
-    @property
-    def queue(self) -> Hashable:
-        """Works of one queue run one after the other. Without a key each event is a queue of its own."""
-        if self.record.key is None:
-            return (self.handler.name, self.record.partition, self.record.offset)
-        return (self.handler.name, self.record.topic, self.record.key)
+from django_events.consuming.work import Work
 
 
 class Queues:

@@ -41,7 +41,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         headers=attributes.headers,
         partition=record.partition.number,
         offset=record.offset,
-        timestamp=_moment(record.timestamp),
+        timestamp=moment(record.timestamp),
         group=handler.group,
         handler=handler.name,
         attempt=attempt,
@@ -52,19 +52,24 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
 def mark_of(event: Event[Any]) -> ProcessedEvent:
     """The mark that this handler has processed this event. The digest is what counts; the texts are for people."""
     topic, source, event_id = event.identity
-    parts = [topic, source, event_id, event.group or "", event.handler or ""]
-    digest = cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in parts)
+    group, handler = event.group or "", event.handler or ""
     return ProcessedEvent(
-        key=uuid.UUID(bytes=digest.digest()),
+        key=mark_key(event.identity, group, handler),
         topic=topic,
-        source="" if source == cloudevents.NO_SOURCE else _for_people(source),
-        event_id=_for_people(event_id),
-        group_name=event.group or "",
-        handler=event.handler or "",
+        source="" if source == cloudevents.NO_SOURCE else for_people(source),
+        event_id=for_people(event_id),
+        group_name=group,
+        handler=handler,
     )
 
 
-def _moment(timestamp: int | None) -> datetime | None:
+def mark_key(identity: tuple[str, str, str], group: str, handler: str) -> uuid.UUID:
+    """What identifies one event at one handler."""
+    digest = cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in (*identity, group, handler))
+    return uuid.UUID(bytes=digest.digest())
+
+
+def moment(timestamp: int | None) -> datetime | None:
     """The record's time; None if there is none, or one that no calendar has: a client may write any number."""
     if timestamp is None:
         return None
@@ -74,7 +79,7 @@ def _moment(timestamp: int | None) -> datetime | None:
         return None
 
 
-def _for_people(text: str) -> str:
+def for_people(text: str) -> str:
     """The text as every database can store it: no NUL, no half characters."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\0", "\\0")

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from django_events.consuming.group import GroupThread, Limits
+from django_events.consuming.letter_reader import LetterReader
+from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.handlers import ConsumerGroup
 
 logger = logging.getLogger("django_events.group")
@@ -18,7 +20,7 @@ def _log(line: str) -> None:
 
 
 class Service:
-    """Some consumer groups, each with a thread of its own. ``start`` and ``stop`` it from one thread."""
+    """Some consumer groups, each with threads of its own. ``start`` and ``stop`` it from one thread."""
 
     def __init__(
         self,
@@ -28,7 +30,14 @@ class Service:
         on_change: Callable[[str], None] = _log,
     ) -> None:
         """``on_change`` gets a line for each change of an assignment, in the group's thread."""
-        self._threads = [GroupThread(group, limits or Limits(), on_change) for group in groups]
+        self._groups = [GroupThread(group, limits or Limits(), on_change) for group in groups]
+        keepers = [thread for thread in self._groups if thread.group.dead_letter_sources]
+        self._readers = [LetterReader(thread.group, thread.prepared) for thread in keepers]
+        self._retriers = [LetterRetrier(thread.group) for thread in keepers]
+
+    @property
+    def _threads(self) -> list[GroupThread | LetterReader | LetterRetrier]:
+        return [*self._groups, *self._readers, *self._retriers]
 
     def start(self) -> None:
         """Start all groups; returns at once."""
@@ -38,14 +47,15 @@ class Service:
     def wait_until_assigned(self, timeout: float) -> bool:
         """Wait until each group has heard from Kafka which partitions it has; False if that takes too long."""
         deadline = time.monotonic() + timeout
-        return all(thread.ready.wait(max(deadline - time.monotonic(), 0)) for thread in self._threads)
+        return all(group.ready.wait(max(deadline - time.monotonic(), 0)) for group in self._groups)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until a group has ended, at most ``timeout`` seconds; returns whether one has. Raises its error."""
+        """Wait until a thread has ended, at most ``timeout`` seconds; returns whether one has. Raises its error."""
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0) / len(self._threads))
-        ended = [thread for thread in self._threads if not thread.is_alive()]
+        threads = self._threads
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0) / len(threads))
+        ended = [thread for thread in threads if not thread.is_alive()]
         for thread in ended:
             if thread.error:
                 raise thread.error

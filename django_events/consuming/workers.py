@@ -1,34 +1,54 @@
-"""A bounded pool of threads that try handlers. Units go in, results come out; the group's thread does the rest."""
+"""A bounded pool of threads that try handlers. Units go in, results come out; whoever owns the pool does the rest."""
 
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from django.db import connections
 
-from django_events.consuming.attempt import Failed, Outcome, attempt
-from django_events.consuming.queues import Work
+from django_events.consuming.attempt import Outcome, attempt, failed
+from django_events.consuming.offsets import Progress
 from django_events.consuming.transactions import close_obsolete_connections, drop_open_transactions, prepare_connections
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord
 
 IDLE = 1.0
 """Seconds without work after which a worker closes the connections that CONN_MAX_AGE does not let live."""
 
+Subject = TypeVar("Subject")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit(Generic[Subject]):
+    """What is tried together: one handler and one or more records."""
+
+    subject: Subject
+    """What the owner of the pool knows it by."""
+    handler: Handler
+    records: Sequence[ReceivedRecord]
+    number: int
+    """Which attempt it is, from 1."""
+    partitions: Sequence[Progress] = ()
+    """Where the records come from: when one of them is given up, the unit is not begun."""
+
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Generic[Subject]):
     """What became of one unit. No outcomes: it was not begun, because its partition is not ours any more."""
 
-    works: list[Work]
+    subject: Subject
     outcomes: list[Outcome]
 
 
-class Workers:
+class Workers(Generic[Subject]):
     """Daemon threads, so that a handler that never returns cannot keep the process alive. Thread-safe."""
 
     def __init__(self, count: int, name: str) -> None:
         self.count = count
-        self._units: queue.SimpleQueue[list[Work] | None] = queue.SimpleQueue()
-        self.results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._units: queue.SimpleQueue[Unit[Subject] | None] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[Result[Subject]] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-worker-{number}", daemon=True)
             for number in range(1, count + 1)
@@ -36,9 +56,9 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, works: list[Work]) -> None:
-        """Have the works, all of one handler, tried together. Does not block; a Result follows."""
-        self._units.put(works)
+    def submit(self, unit: Unit[Subject]) -> None:
+        """Have the unit tried. Does not block; a Result follows."""
+        self._units.put(unit)
 
     def stop(self, timeout: float) -> None:
         """Let idle threads end and close their connections; wait at most ``timeout`` seconds for each."""
@@ -49,26 +69,26 @@ class Workers:
 
     def _run(self) -> None:
         try:
-            while (works := self._next_unit()) is not None:
-                self.results.put(Result(works, self._try(works)))
+            while (unit := self._next_unit()) is not None:
+                self.results.put(Result(unit.subject, self._try(unit)))
         finally:
             connections.close_all()
 
-    def _next_unit(self) -> list[Work] | None:
+    def _next_unit(self) -> Unit[Subject] | None:
         while True:
             try:
                 return self._units.get(timeout=IDLE)
             except queue.Empty:
                 close_obsolete_connections()
 
-    def _try(self, works: list[Work]) -> list[Outcome]:
-        """Try the works. Never raises: a unit without a result would hold its offset for ever."""
-        if any(work.progress.draining or work.progress.ended for work in works):
+    def _try(self, unit: Unit[Subject]) -> list[Outcome]:
+        """Try the unit. Never raises: a unit without a result would hold its offset for ever."""
+        if any(progress.draining or progress.ended for progress in unit.partitions):
             return []
         try:
             prepare_connections()
-            return attempt(works[0].handler, [work.record for work in works], works[0].attempts + 1)
+            return attempt(unit.handler, unit.records, unit.number)
         except BaseException as error:
-            return [Failed(error)] * len(works)
+            return [failed(error, record) for record in unit.records]
         finally:
             drop_open_transactions()

@@ -49,6 +49,9 @@ CONSUMER_FIXED: dict[str, Any] = {
     "isolation.level": "read_committed",
 }
 
+LARGEST_RECORD = 1_000_000_000
+"""Bytes; the largest that librdkafka allows."""
+
 _SAME = {"-1": "all", "true": "true", "false": "false"}
 
 
@@ -74,6 +77,17 @@ def producer_options(*, gapless: bool = True) -> dict[str, Any]:
     }
     # One record above a topic's limit fails its whole batch: no batch may be above the smallest limit.
     defaults = PRODUCER_DEFAULTS | {"batch.size": min(1_000_000, spec.smallest_limit())}
+    return _merged(defaults, settings.KAFKA, settings.KAFKA_PRODUCER, fixed)
+
+
+def letter_producer_options() -> dict[str, Any]:
+    """The options of a producer of dead letters, which may be larger than any event of ours; else as above."""
+    fixed = PRODUCER_FIXED | {
+        "enable.gapless.guarantee": False,  # no two letters of one key are ever on their way at once
+        "message.max.bytes": LARGEST_RECORD,  # their topics have limits of their own
+    }
+    # Below the limit of every dead-letter topic, so that one letter above it fails no other.
+    defaults = PRODUCER_DEFAULTS | {"batch.size": spec.HEADROOM}
     return _merged(defaults, settings.KAFKA, settings.KAFKA_PRODUCER, fixed)
 
 

@@ -56,6 +56,11 @@ def dead_letter_topic(topic: str, group: str) -> str:
     return f"{topic}.{group}{DEAD_LETTER_TOPIC_ENDING}"
 
 
+def dead_letter_group(group: str) -> str:
+    """The consumer group that reads the dead letters of one group."""
+    return f"{group}{DEAD_LETTER_GROUP_ENDING}"
+
+
 def check_prefix(prefix: str) -> str:
     """Return the prefix if names may begin with it; raise DeclarationError with the reason if not."""
     if prefix and not _LEGAL.fullmatch(prefix):

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import config, names
+from django_events.kafka import names
 from django_events.kafka.errors import LastError, no_answer, refused_options_named
 from django_events.kafka.logs import QUIET_LOGGER
 from django_events.kafka.record import Record
@@ -80,12 +81,11 @@ class Producer:
     may be delivered late; the same rows sent again make a duplicate, never a change of order.
     """
 
-    def __init__(self, *, gapless: bool = True) -> None:
-        """Raises SettingsError for options that lose or reorder. Does not connect."""
+    def __init__(self, options: dict[str, Any]) -> None:
+        """``options`` as ``config`` makes them for a producer. Does not connect."""
         self._last_error = LastError()
-        options = config.producer_options(gapless=gapless) | {"error_cb": self._last_error}
         with refused_options_named():
-            self._client = confluent_kafka.Producer(options, logger=QUIET_LOGGER)
+            self._client = confluent_kafka.Producer(options | {"error_cb": self._last_error}, logger=QUIET_LOGGER)
         self._pid = os.getpid()
         self._topics: frozenset[str] = frozenset()
         self._produced = 0

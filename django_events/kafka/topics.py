@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
@@ -24,38 +24,40 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     Idempotent. Raises BrokerUnavailable if Kafka does not answer within ``timeout`` seconds. A topic that
     cannot be created is logged and missing from the answer; it holds up no other.
     """
-    client, last_error = _client()
+    admin, last_error = client()
     wanted = set(topics)
-    present, broker_count = _look(client, last_error, wanted, timeout)
-    missing = [found for name in sorted(wanted - present) if (found := spec.declared(name))]
+    found = metadata(admin, last_error, timeout)
+    present = {name for name in wanted if names.on_wire(name) in found.topics}
+    missing = [declared for name in sorted(wanted - present) if (declared := spec.declared(name))]
     if not missing or not settings.AUTO_CREATE_TOPICS:
         return frozenset(wanted & present)
-    created = _create(client, missing, broker_count, timeout)
+    created = create(admin, missing, len(found.brokers), timeout)
     return frozenset(wanted & (present | created))
 
 
-def _client() -> tuple[AdminClient, LastError]:
+def client() -> tuple[AdminClient, LastError]:
+    """A client that asks about topics and creates them, and what it learns of its troubles."""
     last_error = LastError()
     options = config.admin_options() | {"error_cb": last_error}
     with refused_options_named():
         return AdminClient(options, logger=QUIET_LOGGER), last_error
 
 
-def _look(client: AdminClient, last_error: LastError, wanted: set[str], timeout: float) -> tuple[set[str], int]:
-    """Which topics are there, and how many brokers. Asks without a name, because naming a topic can create it."""
+def metadata(admin: AdminClient, last_error: LastError, timeout: float) -> ClusterMetadata:
+    """All topics and brokers. Asks without a name, because naming a topic can create it. Raises BrokerUnavailable."""
     try:
-        metadata = client.list_topics(timeout=timeout)
+        return admin.list_topics(timeout=timeout)
     except KafkaException as error:
-        client.poll(0)
+        admin.poll(0)
         raise BrokerUnavailable(no_answer(error, last_error)) from error
-    return {name for name in wanted if names.on_wire(name) in metadata.topics}, len(metadata.brokers)
 
 
-def _create(client: AdminClient, specs: list[spec.TopicSpec], broker_count: int, timeout: float) -> set[str]:
+def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, timeout: float) -> set[str]:
+    """Create these topics; the names of those that exist afterwards. What goes wrong is logged."""
     requests = [_new_topic(each, broker_count) for each in specs]
     created: set[str] = set()
     try:
-        answers = client.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
+        answers = admin.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
     except (KafkaException, ValueError, TypeError) as error:
         logger.error("Could not create topics %s: %s", ", ".join(each.name for each in specs), error)
         return created

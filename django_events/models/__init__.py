@@ -1,6 +1,7 @@
 """The tables, and all SQL."""
 
 from django_events.models.dead_letters import (
+    ALREADY,
     IS_OPEN,
     Answer,
     DeadLetter,
@@ -23,6 +24,7 @@ from django_events.models.outbox import (
 from django_events.models.processed import ProcessedEvent
 
 __all__ = [
+    "ALREADY",
     "IS_OPEN",
     "LANES_PER_TOPIC",
     "Answer",

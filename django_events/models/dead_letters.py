@@ -5,8 +5,9 @@ which anybody may take the letter: in a waiting letter the time of its next try,
 Of the letters that are tried by themselves, only the oldest open one of a handler and key has it set.
 """
 
+import random
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -20,9 +21,16 @@ from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers
 from django_events.models.failures import Change, Failure, FailureKind
+from django_events.models.processed import ProcessedEvent
 
 CHUNK = 500
 """Letters that one transaction of an operator's action locks: others wait only as long as that takes."""
+
+LOOKED_AT = 100
+"""Due letters that one look for some to run considers."""
+
+PUT_OFF = timedelta(minutes=30)
+"""How long a due letter waits that the process which looks cannot run: another, with newer code, perhaps can."""
 
 SHOWN = 200
 """Characters of a key or event id that are kept for people and for searching."""
@@ -47,8 +55,6 @@ class Letter:
     letter_partition: int
     """Where its letter is in the dead-letter topic."""
     letter_offset: int
-    timestamp: datetime | None
-    """The time that Kafka has for the letter."""
     event_id: str
     key: bytes | None
     key_text: str | None
@@ -66,8 +72,6 @@ class Letter:
     """Whether it is tried again by itself."""
     first_delay: float
     """Seconds until it is."""
-    processed: bool = False
-    """Whether the handler's effects are committed already, so that nothing is left to do."""
 
     @property
     def kind(self) -> FailureKind:
@@ -85,28 +89,34 @@ class State(models.TextChoices):
     DISCARDED = "discarded", _("discarded")
 
 
+ALREADY = "its effects had been committed already"
+
 OPEN = (State.WAITING, State.RUNNING)
 IS_OPEN = Q(state__in=OPEN)
 
 
-class Tried(NamedTuple):
-    """What one try of a leased letter came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What one try of a leased letter came to. Immutable."""
 
     resolved: bool
     """The handler is done with it, or passed it over."""
     counts: bool
     """Whether it was a try at all; not if, for instance, the database was away."""
-    exception: str
-    message: str
-    traceback: str
-    fingerprint: uuid.UUID
-    automatic: bool
-    """Whether it is tried again by itself."""
-    delay: float
-    """Seconds until it is."""
     began: datetime
     ended: datetime
     host: str
+    reason: str = ""
+    """Why it is resolved, if not because the handler succeeded."""
+    exception: str = ""
+    message: str = ""
+    traceback: str = ""
+    fingerprint: uuid.UUID = uuid.UUID(int=0)
+    """The failure's, if it failed."""
+    automatic: bool = False
+    """Whether it is tried again by itself."""
+    delay: float = 0.0
+    """Seconds until it is."""
 
     def kind_for(self, row: "DeadLetter") -> FailureKind:
         """The failure of this try of the letter."""
@@ -144,7 +154,9 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             known = self._known({letter.letter_key for letter in letters}, using)
             fresh = {letter.letter_key: letter for letter in letters if letter.letter_key not in known}
             failures = Failure.objects.of([letter.kind for letter in fresh.values()], using)
-            rows = self._newest_of({letter.event_key for letter in fresh.values()}, using)
+            event_keys = {letter.event_key for letter in fresh.values()}
+            processed = ProcessedEvent.objects.processed(event_keys, using)
+            rows = self._newest_of(event_keys, using)
             created: list[DeadLetter] = []
             attempts: list[DeadLetterAttempt] = []
             changes: list[Change] = []
@@ -152,7 +164,9 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
                 row = rows.get(letter.event_key)
                 is_new = row is None or not row.tells_of(letter)
                 if row is None or is_new:
-                    row = rows[letter.event_key] = _row_of(letter, failures[letter.fingerprint])
+                    row = rows[letter.event_key] = _row_of(
+                        letter, failures[letter.fingerprint], is_processed=letter.event_key in processed
+                    )
                     created.append(row)
                 else:
                     row.merge(letter)
@@ -194,15 +208,25 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
     # ── the retrier ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def lease(
-        self, group: str, handlers: Collection[str], count: int, seconds: float, using: str
+        self, group: str, topics: Mapping[str, Collection[str]], count: int, seconds: float, using: str
     ) -> list["DeadLetter"]:
-        """Take up to ``count`` due letters of these handlers for so many seconds; also those whose lease has ended.
+        """Take up to ``count`` due letters of the group for so many seconds; also those whose lease has ended.
 
-        They are running from now on. Waits for nobody. Renew the lease while the handler runs.
+        ``topics`` has those of each handler that can be run here. Letters that nobody here can run are put off, so that
+        none of them stands in front of others. What is taken is running from now on; renew the lease while the handler
+        runs. Waits for nobody.
         """
+        due = self.using(using).filter(group_name=group, due_at__lte=Now()).order_by("due_at")
+        looked_at = list(due.values_list("pk", "handler", "topic")[:LOOKED_AT])
+        able = [pk for pk, handler, topic in looked_at if topic in topics.get(handler, ())]
+        unable = [pk for pk, handler, topic in looked_at if topic not in topics.get(handler, ())]
+        if unable:
+            due.order_by().filter(pk__in=unable).update(due_at=Now() + PUT_OFF)
+        if not able:
+            return []
+        chosen = random.sample(able, min(count, len(able)))  # several processes look at the same time
         with transaction.atomic(using=using):
-            due = self.using(using).filter(group_name=group, handler__in=handlers, due_at__lte=Now())
-            rows = list(due.order_by("due_at").select_for_update(skip_locked=True)[:count])
+            rows = list(due.filter(pk__in=chosen).select_for_update(skip_locked=True))
             for row in rows:
                 row.lease = uuid.uuid4()
                 self.using(using).filter(pk=row.pk).update(
@@ -226,7 +250,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             if row is None:
                 return False
             if tried.resolved:
-                self._close([row], State.RESOLVED, tried.message, tried.host, using)
+                self._close([row], State.RESOLVED, tried.reason, tried.host, using)
             else:
                 self._put_back(row, tried, using)
         return True
@@ -466,11 +490,9 @@ class DeadLetterAttempt(models.Model):
         return f"{self.ended:%Y-%m-%d %H:%M:%S} {self.exception or 'handled'}"
 
 
-def _row_of(letter: Letter, failure: Failure) -> DeadLetter:
+def _row_of(letter: Letter, failure: Failure, *, is_processed: bool) -> DeadLetter:
+    closed = {"state": State.RESOLVED, "closed_at": timezone.now(), "reason": ALREADY} if is_processed else {}
     return DeadLetter(
-        state=State.RESOLVED if letter.processed else State.WAITING,
-        closed_at=timezone.now() if letter.processed else None,
-        reason="its effects had been committed already" if letter.processed else "",
         topic=letter.topic,
         group_name=letter.group_name,
         handler=letter.handler,
@@ -492,6 +514,7 @@ def _row_of(letter: Letter, failure: Failure) -> DeadLetter:
         letter_offset=letter.letter_offset,
         event_key=letter.event_key,
         queue_key=letter.queue_key,
+        **closed,
     )
 
 

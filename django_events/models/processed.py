@@ -26,6 +26,10 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
             ])  # fmt: skip
         return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
 
+    def processed(self, keys: Collection[uuid.UUID], using: str) -> set[uuid.UUID]:
+        """Those of the keys whose mark is committed."""
+        return set(self.using(using).filter(pk__in=keys).values_list("pk", flat=True))
+
 
 class ProcessedEvent(models.Model):
     """The mark that an exactly-once handler's effects of one event are committed: it commits with them."""

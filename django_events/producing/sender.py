@@ -17,7 +17,7 @@ from django.db import connections, transaction
 from django_events import crash_points, signals
 from django_events.cloudevents import SEQUENCE_HEADER
 from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import topics
+from django_events.kafka import config, topics
 from django_events.kafka.producer import Deliveries, Producer
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
 from django_events.producing.batch import BatchSize
@@ -87,7 +87,7 @@ class Sender:
     def connect(self) -> Producer:
         """A producer that Kafka has answered. Raises BrokerUnavailable, or SettingsError for unsafe options."""
         if self._producer is None:
-            producer = Producer()
+            producer = Producer(config.producer_options())
             producer.connect(CONNECT_WAIT)
             self._producer = producer
         return self._producer
@@ -204,7 +204,7 @@ class Sender:
     def _send_singly(self, suspects: Sequence[WaitingRow], sending: _Sending, deadline: float) -> None:
         """Find the rows that Kafka refuses: one in flight at a time, because a refused row fails its whole batch."""
         try:
-            producer = Producer(gapless=False)
+            producer = Producer(config.producer_options(gapless=False))
             producer.connect(max(deadline - time.monotonic(), 0.1))
         except BrokerUnavailable as error:
             sending.unanswered = str(error)

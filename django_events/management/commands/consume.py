@@ -46,7 +46,8 @@ class Command(BaseCommand):
         for group in groups:
             for handler in group.handlers:
                 topics = ", ".join(topic.name for topic in handler.topics)
-                self.stdout.write(f"  {handler}  {topics}  ({handler.delivery.value})")
+                policy = handler.policy.on_failure.value
+                self.stdout.write(f"  {handler}  {topics}  ({handler.delivery.value}; on failure {policy})")
         stop = Stop()
         service = Service(groups, on_change=self._say)
         with stop_on_signals(stop):

@@ -1,0 +1,154 @@
+"""The thread of a group that brings its dead letters from Kafka into the database, where they are worked on."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from django.db import DataError, IntegrityError, connections
+from django.db import Error as DatabaseError
+
+from django_events import crash_points
+from django_events.consuming import dead_letter, repair
+from django_events.consuming.transactions import close_obsolete_connections
+from django_events.handlers import ConsumerGroup
+from django_events.kafka import names
+from django_events.kafka.consumer import LONGEST_POLL, Consumer
+from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.models import DeadLetter, Letter
+from django_events.producing.trouble import Trouble
+from django_events.retry import Backoff
+
+logger = logging.getLogger("django_events.dead_letters")
+
+AT_ONCE = 100
+"""Letters that are brought in by one transaction."""
+
+OUTAGE = Backoff(first=0.5, max=10.0)
+"""Seconds between two tries while the database does not answer."""
+
+TRIES_OF_ONE = 3
+"""How often one letter that the database refuses is tried alone, before it is left in Kafka."""
+
+
+class LetterReader(threading.Thread):
+    """Reads the dead-letter topics of one group in a consumer group of their own, until it is stopped.
+
+    A letter's offset is committed after the transaction that brings it in. Killed in between, it reads the letter
+    again, and the table knows it. ``error`` is what ended it, if it did not end by ``stop``.
+    """
+
+    def __init__(self, group: ConsumerGroup, prepared: threading.Event) -> None:
+        """``prepared`` is set when the topics have been created as far as they can be."""
+        super().__init__(name=f"django-events-{group.name}-dead-letter-reader", daemon=True)
+        self.error: BaseException | None = None
+        self.left_running = False  # it runs no handlers
+        self._group = group
+        self._prepared = prepared
+        self._sources = {names.dead_letter_topic(topic, group.name): topic for topic in group.dead_letter_sources}
+        self._stopping = threading.Event()
+        self._trouble = Trouble(f"Bringing in the dead letters of group {group.name}", logger, OUTAGE)
+        self._next: dict[Partition, int] = {}
+
+    def stop(self, timeout: float) -> None:
+        """End after the letters in hand, whatever ``timeout`` says. Thread-safe, idempotent; returns at once."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        try:
+            while not self._prepared.wait(0.1):
+                if self._stopping.is_set():
+                    return
+            self._consumer = Consumer(names.dead_letter_group(self._group.name), self._sources, self)
+            try:
+                while not self._stopping.is_set():
+                    self._bring_in(self._poll())
+                self._commit(wait=True)
+            finally:
+                self._consumer.close()
+        except BaseException as error:
+            logger.exception("The reader of the dead letters of group %s ended", self._group.name)
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def _poll(self) -> list[ReceivedRecord]:
+        """What Kafka has now, up to a bound; waits a moment if that is nothing."""
+        records: list[ReceivedRecord] = []
+        timeout = LONGEST_POLL
+        while len(records) < AT_ONCE and (record := self._consumer.poll(timeout)):
+            records.append(record)
+            timeout = 0.0
+        if not records:
+            close_obsolete_connections()
+        return records
+
+    def _bring_in(self, records: Sequence[ReceivedRecord]) -> None:
+        """Have the records in the table, however long the database is away; then let their offsets pass."""
+        if not records or not self._project(records):
+            return
+        if crash_points.armed:
+            crash_points.reached("dead-letters-projected")
+        self._next |= {record.partition: record.offset + 1 for record in records}
+        self._commit(wait=False)
+
+    def _project(self, records: Sequence[ReceivedRecord]) -> bool:
+        """Bring the records in, together or, if the database refuses something in them, one by one. False if this
+        thread is to end first."""
+        refusals = 0
+        while not self._stopping.is_set():
+            try:
+                DeadLetter.objects.project([*self._letters(records)], repair.database())
+            except (DataError, IntegrityError) as error:
+                refusals += 1
+                if len(records) > 1:
+                    return all(self._project([record]) for record in records)
+                if refusals >= TRIES_OF_ONE:
+                    _leave_in_kafka(records[0], error)
+                    return True
+            except DatabaseError as error:
+                connections[repair.database()].close()
+                self._trouble.began(_reason(error))
+                self._stopping.wait(max(self._trouble.until - time.monotonic(), 0))
+            else:
+                self._trouble.ended()
+                return True
+        return False
+
+    def _letters(self, records: Sequence[ReceivedRecord]) -> Iterator[Letter]:
+        for record in records:
+            yield from dead_letter.decode(record, self._group, self._sources[record.topic])
+
+    def _commit(self, *, wait: bool) -> None:
+        """Commit how far the letters are brought in, with what could not be committed before."""
+        if self._next:
+            self._consumer.commit(self._next, wait=wait)
+            uncommitted = self._consumer.take_uncommitted()
+            self._next = {each: offset for each, offset in self._next.items() if each in uncommitted}
+
+    # ── assignment; called by the consumer inside poll and close ─────────────────────────────────────────────────
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        """librdkafka starts them at their committed offsets."""
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """What is brought in is committed already, or comes again to where it is known."""
+        self._commit(wait=True)
+        self.lost(partitions)
+
+    def lost(self, partitions: list[Partition]) -> None:
+        """Another process reads them now."""
+        self._next = {each: offset for each, offset in self._next.items() if each not in partitions}
+
+
+def _leave_in_kafka(record: ReceivedRecord, error: Exception) -> None:
+    logger.error(
+        "The dead letter %s cannot be brought in: %s. It is left in Kafka, and the next ones go on; once the cause is "
+        "mended, run: manage.py events dead-letters rebuild",
+        record,
+        str(error).strip(),
+    )
+
+
+def _reason(error: DatabaseError) -> str:
+    return f"{str(error).strip()} (are all migrations applied?)" if "exist" in str(error) else str(error).strip()

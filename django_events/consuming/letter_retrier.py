@@ -1,0 +1,182 @@
+"""The thread of a group that has its dead letters tried again when they are due. The table is its clock."""
+
+import logging
+import queue
+import socket
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from django_events import crash_points
+from django_events.consuming import repair
+from django_events.consuming.letter_policy import tried
+from django_events.consuming.transactions import close_obsolete_connections
+from django_events.consuming.workers import Result, Unit, Workers
+from django_events.handlers import ConsumerGroup
+from django_events.models import DeadLetter, Tried
+from django_events.producing.trouble import Trouble
+from django_events.retry import Backoff
+
+logger = logging.getLogger("django_events.dead_letters")
+
+WORKERS = 2
+"""Threads that run handlers with dead letters, beside those of the live events, so that neither waits for the other."""
+
+LOOK = 1.0
+"""Seconds between two looks for letters that are due: one cheap query."""
+
+LEASE = 30.0
+"""Seconds that a killed or frozen process keeps a letter. A running one renews its lease."""
+
+OUTAGE = Backoff(first=0.5, max=10.0)
+"""Seconds between two tries while the database does not answer."""
+
+
+class Leased(NamedTuple):
+    """A letter that a worker has."""
+
+    letter: DeadLetter
+    began: datetime
+
+
+class LetterRetrier(threading.Thread):
+    """Leases due letters, has their handlers run, and writes down what came of it, until it is stopped.
+
+    Killed at any point, it loses nothing: the lease ends, and somebody else tries the letter. What an exactly-once
+    handler has committed is then found done.
+    """
+
+    def __init__(self, group: ConsumerGroup) -> None:
+        super().__init__(name=f"django-events-{group.name}-dead-letter-retrier", daemon=True)
+        self.error: BaseException | None = None
+        self.left_running = False
+        """Whether handlers still ran when the time to stop was over. Read it after ``join``."""
+        self._group = group
+        self._stopping = threading.Event()
+        self._stop_deadline = float("inf")
+        self._trouble = Trouble(f"Looking for due dead letters of group {group.name}", logger, OUTAGE)
+        self._running: dict[int, Leased] = {}
+        self._unsaved: deque[tuple[DeadLetter, Tried]] = deque()
+        self._look_at = 0.0
+        self._renew_at = 0.0
+
+    def stop(self, timeout: float) -> None:
+        """Take no more letters and let running handlers finish, for at most ``timeout`` seconds. Thread-safe,
+        idempotent; returns at once."""
+        self._stop_deadline = time.monotonic() + timeout
+        self._stopping.set()
+
+    def run(self) -> None:
+        try:
+            self._workers: Workers[Leased] = Workers(WORKERS, self.name)
+            try:
+                while not self._is_done():
+                    self._turn()
+                self.left_running = bool(self._running)
+            finally:
+                self._workers.stop(timeout=0.5)
+        except BaseException as error:
+            logger.exception("The retrier of the dead letters of group %s ended", self._group.name)
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def _is_done(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        return not (self._running or self._unsaved) or time.monotonic() >= self._stop_deadline
+
+    def _turn(self) -> None:
+        """Take what is due, wait for results, write them down."""
+        now = time.monotonic()
+        try:
+            if now >= self._trouble.until:
+                self._save_what_is_known()
+                self._renew_leases(now)
+                self._take_due_letters(now)
+                self._trouble.ended()
+        except DatabaseError as error:
+            connections[repair.database()].close()
+            self._trouble.began(str(error).strip())
+        self._collect(block=self._seconds_to_next_look())
+
+    def _seconds_to_next_look(self) -> float:
+        """A stop is noticed in between, so the wait is short once it is wished."""
+        if self._stopping.is_set():
+            return 0.05
+        until = max(self._look_at, self._trouble.until)
+        return min(max(until - time.monotonic(), 0.0), 0.2)
+
+    def _collect(self, block: float) -> None:
+        """Note the results that are there; wait up to ``block`` seconds for the first."""
+        try:
+            result = self._workers.results.get(timeout=block) if block else self._workers.results.get_nowait()
+            while True:
+                self._note(result)
+                result = self._workers.results.get_nowait()
+        except queue.Empty:
+            return
+
+    def _note(self, result: Result[Leased]) -> None:
+        leased = result.subject
+        del self._running[leased.letter.pk]
+        (outcome,) = result.outcomes
+        handler = repair.handler_of(leased.letter)
+        self._unsaved.append((leased.letter, tried(outcome, handler, leased.letter, leased.began, _HOST)))
+        self._look_at = 0.0  # the next letter of the key may be due, and a worker is free
+        if crash_points.armed:
+            crash_points.reached("dead-letter-tried")
+
+    def _save_what_is_known(self) -> None:
+        while self._unsaved:
+            letter, result = self._unsaved[0]
+            if not DeadLetter.objects.conclude(letter, result, repair.database()):
+                logger.warning("The lease of dead letter %s had ended before its handler did", letter.pk)
+            _say(letter, result)
+            self._unsaved.popleft()
+
+    def _renew_leases(self, now: float) -> None:
+        if self._running and now >= self._renew_at:
+            self._renew_at = now + LEASE / 3
+            leases = [leased.letter.lease for leased in self._running.values() if leased.letter.lease]
+            DeadLetter.objects.renew(leases, LEASE, repair.database())
+
+    def _take_due_letters(self, now: float) -> None:
+        free = self._workers.count - len(self._running)
+        if self._stopping.is_set() or now < self._look_at or not free:
+            return
+        topics = {handler.name: [topic.name for topic in handler.topics] for handler in self._group.handlers}
+        letters = DeadLetter.objects.lease(self._group.name, topics, free, LEASE, repair.database())
+        if letters and crash_points.armed:
+            crash_points.reached("dead-letter-leased")
+        for letter in letters:
+            leased = self._running[letter.pk] = Leased(letter, datetime.now(UTC))
+            unit = Unit(leased, repair.handler_of(letter), [repair.letter_record(letter)], letter.attempts + 1)
+            self._workers.submit(unit)
+        if not letters:
+            self._look_at = now + LOOK
+            close_obsolete_connections()
+
+
+def _say(letter: DeadLetter, result: Tried) -> None:
+    handler, event = f"{letter.group_name}/{letter.handler}", f"{letter.topic}[{letter.partition}]@{letter.offset}"
+    if result.resolved:
+        logger.info("Handler %s is done with dead letter %s (record %s)", handler, letter.pk, event)
+    elif result.counts:
+        logger.error(
+            "Handler %s failed with dead letter %s (record %s, attempt %d), %s: %s",
+            handler,
+            letter.pk,
+            event,
+            letter.attempts + 1,
+            f"next try in {result.delay:.0f} s" if result.automatic else "it waits for an operator",
+            result.message,
+        )
+
+
+_HOST = socket.gethostname()

@@ -1,0 +1,63 @@
+"""One record at one handler: what has been tried so far, and what is left to do.
+
+No threads here: the group's thread owns it, workers only read it.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django_events.consuming import dead_letter
+from django_events.consuming.failure_report import FailureReport
+from django_events.consuming.offsets import InHand, Progress
+from django_events.consuming.policy import Tries
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord, Record
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """Moments are of ``time.monotonic``."""
+
+    handler: Handler
+    record: ReceivedRecord
+    progress: Progress
+    in_hand: InHand
+    attempts: int = 0
+    """Tries that have failed because of the handler or the record."""
+    delays: int = 0
+    """Tries in a row that could not even begin, as while the database is down."""
+    letter: Record | None = None
+    """The dead letter that is to be written: all that is left to do."""
+    _first_failed: datetime | None = None
+    _failing_since: float = 0.0
+    """The moment of the first failure, moved on by the waits of tries that could not begin."""
+
+    @property
+    def queue(self) -> Hashable:
+        """Works of one queue run one after the other. Without a key each event is a queue of its own."""
+        if self.record.key is None:
+            return (self.handler.name, self.record.partition, self.record.offset)
+        return (self.handler.name, self.record.topic, self.record.key)
+
+    def tries(self, now: float) -> Tries:
+        """What has been tried."""
+        seconds = now - self._failing_since if self._first_failed else 0.0
+        return Tries(attempts=self.attempts, delays=self.delays, seconds=seconds)
+
+    def failed(self, now: float) -> None:
+        """A try has failed."""
+        self.attempts += 1
+        self.delays = 0
+        if self._first_failed is None:
+            self._first_failed, self._failing_since = datetime.now(UTC), now
+
+    def postponed(self, delay: float) -> None:
+        """A try could not take place, and waits so many seconds."""
+        self.delays += 1
+        self._failing_since += delay
+
+    def bury(self, report: FailureReport) -> None:
+        """A dead letter is to be written, after the failure that is reported."""
+        first = min(self._first_failed or report.at, report.at)
+        self.letter = dead_letter.encode(self.handler, self.record, report, self.attempts, first)

@@ -1,0 +1,312 @@
+"""P8 and P11: a letter is the event and what went wrong; no offset passes before Kafka has it; it is read once."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from django_events import Backoff, ConsumerGroup, Event, OnFailure
+from django_events.consuming import repair
+from django_events.consuming.service import Service
+from django_events.kafka import topics
+from django_events.models import DeadLetter, State
+from tests.broker import Broker, Seen
+from tests.ledger.events import EntryMade, entry_closed, entry_made
+from tests.ledger.models import Entry
+from tests.letters import the_letter
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
+
+Consuming = Callable[..., AbstractContextManager[Service]]
+Headers = list[tuple[str, bytes | None]]
+
+TOPIC, LETTERS = "ledger.entry-made", "ledger.entry-made.ward.dead-letter"
+BODY = b'{"account":"bad","number":2}'
+FAST = Backoff(first=0.05, max=0.1)
+
+
+@pytest.fixture(autouse=True)
+def created(broker: Broker) -> None:
+    topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=10)
+
+
+@pytest.fixture
+def ward() -> ConsumerGroup:
+    return ConsumerGroup("ward")
+
+
+def refuse(group: ConsumerGroup, text: str = "no", **options: Any) -> list[str | None]:
+    """Declare a handler that refuses everything; the keys of its calls."""
+    calls: list[str | None] = []
+
+    @group.idempotent(entry_made, entry_closed, **{"on_failure": OnFailure.SAVE, "retry": False, **options})
+    def treat(event: Event[EntryMade]) -> None:
+        calls.append(event.key)
+        raise ValueError(text)
+
+    return calls
+
+
+def set_config(broker: Broker, topic: str, **config: str) -> None:
+    entries = [
+        ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, broker.prefix + topic, incremental_configs=entries)
+    for answer in broker.admin.incremental_alter_configs([resource]).values():
+        answer.result()
+
+
+def config(broker: Broker, topic: str) -> dict[str, str]:
+    (answer,) = broker.admin.describe_configs([ConfigResource(ResourceType.TOPIC, broker.prefix + topic)]).values()
+    return {name: entry.value for name, entry in answer.result().items()}
+
+
+def split(headers: Headers) -> tuple[Headers, dict[str, str]]:
+    """The event's own headers, and what is said of the failure."""
+    own = [(name, value) for name, value in headers if not name.startswith("dead-letter-")]
+    about = [(name, (value or b"").decode()) for name, value in headers if name.startswith("dead-letter-")]
+    assert len(dict(about)) == len(about), "a header is repeated"
+    return own, dict(about)
+
+
+def letters(broker: Broker) -> list[Seen]:
+    return broker.read(LETTERS) if broker.exists(LETTERS) else []
+
+
+# ── the letter ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_letter_is_the_event_and_what_went_wrong(broker: Broker, consuming: Consuming, ward: ConsumerGroup) -> None:
+    refuse(ward, "the bill\0 is wrong")
+    headers: Headers = [
+        ("x", b"1"), ("x", b"\xff"), ("none", None), ("empty", b""), ("ce_id", b"7"),
+        ("dead-letter-id", b"old"), ("Dead-Letter-handler", b"old"),
+    ]  # fmt: skip
+    broker.put(TOPIC, BODY, key=b"\xffkey", headers=headers, partition=1)
+    with consuming(ward):
+        wait_for(DeadLetter.objects.exists)
+    (seen,) = letters(broker)
+    own, about = split(seen.headers)
+    assert (seen.key, seen.value) == (b"\xffkey", BODY)
+    assert own == headers[:5]
+    assert about.keys() == {
+        f"dead-letter-{name}" for name in (
+            "id", "handler", "attempts", "exception", "message", "traceback", "first-failed", "last-failed", "topic",
+            "partition", "offset",
+        )
+    }  # fmt: skip
+    assert about["dead-letter-handler"] == "treat"
+    assert about["dead-letter-attempts"] == "1"
+    assert about["dead-letter-exception"] == "ValueError"
+    assert about["dead-letter-message"] == "the bill\\0 is wrong"
+    assert "in treat" in about["dead-letter-traceback"]
+    assert (about["dead-letter-topic"], about["dead-letter-partition"], about["dead-letter-offset"]) == (
+        TOPIC,
+        "1",
+        "0",
+    )
+    assert about["dead-letter-id"] != "old"
+
+
+def test_its_topic_is_like_the_events_topic_but_never_forgets(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    broker.create("odd", partitions=5, max_message_bytes="5000", cleanup_policy="compact")
+    refuse(ward)
+    from django_events import Topic
+
+    @ward.idempotent(Topic("odd", EntryMade), name="odd")
+    def fail(event: Event[EntryMade]) -> None: ...
+
+    with consuming(ward):
+        wait_for(lambda: broker.exists("odd.ward.dead-letter"))
+    found = config(broker, "odd.ward.dead-letter")
+    assert (found["cleanup.policy"], found["retention.ms"], found["retention.bytes"]) == ("delete", "-1", "-1")
+    assert int(found["max.message.bytes"]) == 5000 + 65_536
+    metadata = broker.admin.list_topics(timeout=10).topics[f"{broker.prefix}odd.ward.dead-letter"]
+    assert len(metadata.partitions) == 5
+
+
+def test_a_letter_above_the_limit_of_its_topic_loses_its_traceback_first(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    refuse(ward)
+    broker.create(LETTERS, retention_ms="-1", max_message_bytes="800")
+    broker.put(TOPIC, BODY, key=b"k", partition=0)
+    with consuming(ward):
+        wait_for(DeadLetter.objects.exists)
+    (seen,) = letters(broker)
+    _, about = split(seen.headers)
+    assert "dead-letter-traceback" not in about
+    assert about["dead-letter-message"] == "no"
+
+
+def test_an_event_of_the_largest_size_has_a_letter(broker: Broker, consuming: Consuming, ward: ConsumerGroup) -> None:
+    refuse(ward, "é" * 100_000)
+    account = b"a" * 999_000
+    broker.put(TOPIC, b'{"account":"%b","number":1}' % account, partition=0)
+    with consuming(ward):
+        letter = the_letter()
+    assert len(letter.value or b"") > 999_000
+    assert letter.message.endswith("…")
+
+
+# ── no offset passes before Kafka has it ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_letter_that_cannot_be_written_holds_its_partition_and_no_other(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, caplog: Any
+) -> None:
+    refuse(ward)
+    broker.create(LETTERS, retention_ms="-1", max_message_bytes="300")  # too small for any letter
+    broker.put(TOPIC, BODY, key=b"k", partition=0)
+    broker.put("ledger.entry-closed", BODY, key=b"k", partition=0)
+    with consuming(ward):
+        wait_for(lambda: broker.committed("ward", "ledger.entry-closed", 0) == 1)
+        wait_for(lambda: "could not be written" in caplog.text)
+        assert broker.committed("ward", TOPIC, 0) is None
+        set_config(broker, LETTERS, max_message_bytes="100000")
+        wait_for(lambda: broker.committed("ward", TOPIC, 0) == 1)
+        wait_for(lambda: DeadLetter.objects.count() == 2)
+    assert len(letters(broker)) == 1
+
+
+def test_a_missing_topic_that_may_not_be_created_is_said_at_the_start_and_waited_for(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, settings: Any, caplog: Any
+) -> None:
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"AUTO_CREATE_TOPICS": False}
+    calls = refuse(ward)
+    with consuming(ward):
+        wait_for(lambda: "is missing and could not be created" in caplog.text)
+        assert "Create it with as many partitions as" in caplog.text
+        broker.put(TOPIC, BODY, key=b"k", partition=0)
+        wait_for(lambda: "does not have the topic" in caplog.text)
+        assert broker.committed("ward", TOPIC, 0) is None
+        broker.create(LETTERS, retention_ms="-1")
+        wait_for(DeadLetter.objects.exists)
+        wait_for(lambda: broker.committed("ward", TOPIC, 0) == 1)
+    assert calls == ["k"]
+
+
+def test_a_topic_that_forgets_letters_is_said_at_the_start(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, caplog: Any
+) -> None:
+    refuse(ward)
+    broker.create(LETTERS, cleanup_policy="compact", retention_ms="1000")
+    with consuming(ward):
+        wait_for(lambda: "has cleanup.policy=compact, so Kafka may forget dead letters" in caplog.text)
+    assert "has retention.ms=1000" in caplog.text
+
+
+# ── it is read once ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_topic_that_is_read_again_brings_nothing_back(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    refuse(ward)
+    broker.put(TOPIC, BODY, key=b"a", partition=0)
+    broker.put(TOPIC, BODY, key=b"b", partition=0)
+    with consuming(ward):
+        wait_for(lambda: DeadLetter.objects.count() == 2)
+        repair.discard([DeadLetter.objects.earliest("pk").pk], "not needed", "ann")
+        wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
+    for answer in broker.admin.delete_consumer_groups([f"{broker.prefix}ward-dead-letter"]).values():
+        answer.result()
+    with consuming(ward):
+        wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
+    assert sorted(DeadLetter.objects.values_list("state", flat=True)) == [State.DISCARDED, State.WAITING]
+
+
+def test_letters_of_strangers_are_kept_whatever_they_say(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    refuse(ward)
+    broker.create(LETTERS, retention_ms="-1")
+    nonsense: Headers = [
+        ("dead-letter-id", b"\xff" * 5000), ("dead-letter-handler", b"treat"), ("dead-letter-attempts", b"many"),
+        ("dead-letter-partition", b"-1"), ("dead-letter-offset", b"9" * 40), ("dead-letter-first-failed", b"once"),
+        ("dead-letter-last-failed", b"0000-13-01"), ("dead-letter-message", b"\x00<script>\xfe"),
+        ("dead-letter-exception", None), ("dead-letter-topic", b"elsewhere"), ("ce_id", b"i" * 5000),
+    ]  # fmt: skip
+    broker.put(LETTERS, b"\x00\xff", key=b"\x00" * 3000, headers=nonsense, partition=0)
+    broker.put(LETTERS, None, headers=[("dead-letter-handler", b"gone" * 100)], partition=0)
+    broker.put(LETTERS, BODY, headers=[("dead-letter-handler", None)], partition=0)
+    with consuming(ward):
+        wait_for(lambda: DeadLetter.objects.count() == 3)
+        wait_for(lambda: broker.committed("ward-dead-letter", LETTERS, 0) == 3)
+    first, gone, unnamed = DeadLetter.objects.order_by("letter_offset")
+    assert (first.topic, first.partition, first.offset) == (TOPIC, 0, 0)
+    assert first.message == "\\0<script>\\xfe"
+    assert (gone.automatic, len(gone.handler), gone.value) == (False, 200, None)
+    assert unnamed.handler == "treat"
+
+
+# ── only the handler that failed ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_retry_runs_only_the_handler_that_failed(broker: Broker, consuming: Consuming, ward: ConsumerGroup) -> None:
+    healed: list[bool] = []
+    seen: list[Event[EntryMade]] = []
+
+    @ward.exactly_once(entry_made, retry=False, on_failure=OnFailure.SAVE)
+    def fail_once(event: Event[EntryMade]) -> None:
+        seen.append(event)
+        Entry.objects.create(handler="fail_once", account="", number=1, process=0)
+        if not healed:
+            raise ValueError("no")
+
+    @ward.exactly_once(entry_made)
+    def beside(event: Event[EntryMade]) -> None:
+        Entry.objects.create(handler="beside", account="", number=1, process=0)
+
+    broker.put(TOPIC, BODY, key=b"k", headers=[("x", b"1"), ("ce_id", b"7"), ("ce_source", b"s")], partition=1)
+    with consuming(ward):
+        letter = the_letter()
+        healed.append(True)
+        assert repair.retry([letter.pk]).done == 1
+        wait_for(lambda: DeadLetter.objects.filter(state=State.RESOLVED).exists())
+        assert repair.retry([letter.pk]).closed == 1
+    assert sorted(Entry.objects.values_list("handler", flat=True)) == ["beside", "fail_once"]
+    first, again = seen
+    for name in ("topic", "key", "payload", "id", "source", "headers", "partition", "offset", "identity", "handler"):
+        assert getattr(first, name) == getattr(again, name), name
+    assert (first.attempt, again.attempt) == (1, 2)
+
+
+def test_events_without_an_id_are_told_apart_in_letters_too(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    refuse(ward)
+    broker.put(TOPIC, BODY, partition=0)
+    broker.put(TOPIC, BODY, partition=0)
+    with consuming(ward):
+        wait_for(lambda: DeadLetter.objects.count() == 2)
+
+
+def test_later_events_of_a_key_are_tried_one_after_the_other(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    """The letters of one key are tried in the order in which they were written; each waits for the one before it."""
+    healed: list[bool] = []
+    done: list[int] = []
+
+    @ward.exactly_once(entry_made, retry=False, retry_later=FAST)
+    def fail_first(event: Event[EntryMade]) -> None:
+        if not healed:
+            raise ValueError("no")
+        done.append(event.offset or 0)
+
+    for _ in range(3):
+        broker.put(TOPIC, BODY, key=b"k", partition=0)
+    with consuming(ward):
+        wait_for(lambda: DeadLetter.objects.count() == 3)
+        wait_for(lambda: DeadLetter.objects.earliest("pk").retries > 2)
+        assert DeadLetter.objects.filter(retries=0).count() == 2
+        healed.append(True)
+        wait_for(lambda: DeadLetter.objects.filter(state=State.RESOLVED).count() == 3)
+    assert done == [0, 1, 2]
