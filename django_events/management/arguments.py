@@ -1,8 +1,20 @@
 """Types of command line arguments that say what is wrong with a value."""
 
-from argparse import ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.utils import timezone
 
 _LONGEST = 86_400 * 365
+
+
+def add_djangos_options(parser: ArgumentParser) -> None:
+    """Let the parser of a verb take the options of every command where people write them, which is at the end."""
+    for name in ("--settings", "--pythonpath"):
+        parser.add_argument(name, default=SUPPRESS, help=SUPPRESS)
+    for name in ("--traceback", "--no-color", "--force-color"):
+        parser.add_argument(name, action="store_true", default=SUPPRESS, help=SUPPRESS)
 
 
 def seconds(text: str) -> float:
@@ -29,3 +41,35 @@ def whole_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1,000,000")
     return int(text)
+
+
+def row_id(text: str) -> int:
+    """The number of a row."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
+        raise ArgumentTypeError(f"{text!r} is not the number of a row, such as 17")
+    return int(text)
+
+
+def some_text(text: str) -> str:
+    """A text that says something, as databases take it."""
+    if not text.strip():
+        raise ArgumentTypeError("it is empty")
+    return whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+    """The text with bytes escaped that are no UTF-8: Python reads those of the command line as half characters."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO 8601; without time zone, in that of the site."""
+    try:
+        value = datetime.fromisoformat(text)
+        value = value if value.tzinfo else timezone.make_aware(value)
+        value = value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(
+            f"{text!r} is not a time, such as 2026-01-31, 2026-01-31T09:00 or 2026-01-31T09:00:00+01:00"
+        ) from None
+    return value if settings.USE_TZ else timezone.make_naive(value)

@@ -1,0 +1,27 @@
+"""``manage.py events VERB …``: what operators see and do from the shell."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+
+from django_events.exceptions import EventsError
+from django_events.management.console import Console, nobody_reads_on
+from django_events.management.dead_letters import verbs as dead_letters
+
+
+class Command(BaseCommand):
+    help = "Shows what became of events, and repairs what failed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(metavar="VERB", required=True)
+        dead_letters.add_to(verbs)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        run = options["run"]
+        try:
+            run(options, Console(self.stdout, self.stderr))
+        except (EventsError, DatabaseError) as error:
+            raise CommandError(str(error).strip()) from error
+        except BrokenPipeError:
+            nobody_reads_on()

@@ -1,0 +1,1 @@
+"""What ``manage.py events dead-letters`` does."""
