@@ -23,11 +23,22 @@ def keep_journal() -> None:
     event_handled.connect(_note_handled)
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines so far, in the order in which they were written."""
-    if path.exists():
-        for line in path.read_text().splitlines():
-            yield json.loads(line)
+class JournalReader:
+    """Reads the journal bit by bit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """The lines that were written since the last call, in their order."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in file.readlines():
+                self._read += len(line)
+                yield json.loads(line)
 
 
 def _note_saved(event: Event[OrderPlaced], **_: object) -> None:

@@ -1,4 +1,5 @@
-"""The story of the demo: orders are placed, one is rolled back, one sender is killed, and every event arrives once."""
+"""The story of the demo: orders are placed, one is rolled back, one sender is killed, one order cannot be billed and is
+repaired, and every event takes effect once."""
 
 import os
 import signal
@@ -8,18 +9,16 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
-from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count
 
-from django_events import handlers
-from django_events.models import OutgoingEvent
-from testproject.billing.models import Invoice
-from testproject.demo.journal import read_journal
-from testproject.demo.ways import Way, ways
-from testproject.mail.models import Confirmation
+from django_events.consuming import repair
+from django_events.models import DeadLetter, State
+from django_events.stopping import Stop
+from testproject.demo.balance import Balance
+from testproject.demo.letters import Letters
+from testproject.demo.news import News
 from testproject.shop import orders
 from testproject.shop.models import Order
 
@@ -27,30 +26,45 @@ PATIENCE = 60.0
 """Seconds until the demo gives up: far more than anything here takes."""
 
 CUSTOMERS = ("ann", "bob", "cleo", "dan")
+TOTAL = Decimal("9.90")
+NOTHING = Decimal("0.00")
+"""A total that billing refuses."""
+
+POISON = 8
+"""Every which order some handler refuses, while the demo goes on."""
+
+MOST_OPEN = 5
+"""Dead letters at most that wait for the operator."""
 
 
 class StoryFailed(Exception):
     """What was promised did not happen."""
 
 
+class Interrupted(Exception):
+    """Somebody has pressed Ctrl-C before there was anything to check."""
+
+
 class Story:
     """Places orders and tells what becomes of each, while others handle and catch up. ``say`` prints a line."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], stop: Stop) -> None:
         self._say = say
-        self._journal = Path(settings.DEMO_JOURNAL)
-        self._handlers = [str(handler) for group in handlers.declared() for handler in group.handlers]
+        self._stop = stop
+        self._letters = Letters()
+        self._news = News(say, self._letters)
         self._placed: list[int] = []
-        self._told: set[int] = set()
-        self._customers = count()
+        self._numbers = count(1)
 
-    def tell(self, *, once: bool) -> None:
-        """Tell all of it, and check it at the end. Raises StoryFailed. Without ``once`` it goes on until Ctrl-C."""
+    def tell(self, introduction: str | None) -> None:
+        """Tell all of it, and check it at the end. Raises StoryFailed, or Interrupted in the middle.
+
+        With an introduction to the web site it goes on until it is stopped, and leaves dead letters to the operator.
+        """
         self._chapters()
-        if not once:
-            self._place_until_interrupted()
-        self._wait_for_all()
-        self._check()
+        if introduction:
+            self._go_on(introduction)
+        self._check(all_resolved=not introduction)
 
     def _chapters(self) -> None:
         self._say("\nOrders, and what becomes of their events:")
@@ -64,17 +78,39 @@ class Story:
         for _ in range(2):
             self._place()
         self._wait_for_all()
+        self._say("\nAn order that billing refuses: its event becomes a dead letter, which an operator repairs.")
+        self._place(total=NOTHING)
+        self._wait_for_all()
+        self._repair(self._placed[-1])
+
+    def _go_on(self, introduction: str) -> None:
+        self._say(f"\n{introduction}")
+        self._say("\nAn order each second, now and then one that billing or mail refuses, until you press Ctrl-C:")
+        while not self._stop.wait(1.0):
+            self._place_good_or_poison()
+            self._news.tell(self._placed)
+        self._say("")
+        self._wait_for_all(although_stopped=True)
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _place(self) -> None:
-        customer = CUSTOMERS[next(self._customers) % len(CUSTOMERS)]
-        self._placed.append(orders.place(customer, Decimal("9.90")).pk)
+    def _place(self, *, customer: str | None = None, total: Decimal = TOTAL) -> None:
+        if customer is None:
+            customer = CUSTOMERS[next(self._numbers) % len(CUSTOMERS)]
+        self._placed.append(orders.place(customer, total).pk)
+
+    def _place_good_or_poison(self) -> None:
+        if len(self._placed) % POISON or self._open_letters() >= MOST_OPEN:
+            self._place()
+        elif len(self._placed) % (2 * POISON):
+            self._place(customer="")
+        else:
+            self._place(total=NOTHING)
 
     def _place_and_roll_back(self) -> None:
         try:
             with transaction.atomic():
-                orders.place("eve", Decimal("9.90"))
+                orders.place("eve", TOTAL)
                 raise StoryFailed("the card was declined")
         except StoryFailed as reason:
             self._say(f"an order   saved → rolled back: {reason}")
@@ -82,7 +118,7 @@ class Story:
     def _place_and_be_killed(self) -> None:
         before = Order.objects.count()
         killed = subprocess.run(
-            [sys.executable, "manage.py", "place_order", "fred", "9.90"],
+            [sys.executable, "manage.py", "place_order", "fred", str(TOTAL)],
             env={**os.environ, "DJANGO_EVENTS_CRASH_AT": "committed-before-wake"},
             cwd=settings.BASE_DIR,
         )
@@ -92,61 +128,40 @@ class Story:
         self._say(f"order {order.pk:<4} saved → its process is killed")
         self._placed.append(order.pk)
 
-    def _place_until_interrupted(self) -> None:
-        self._say("\nAn order each second, until you press Ctrl-C:")
-        try:
-            while True:
-                self._place()
-                time.sleep(1)
-                self._tell_news()
-        except KeyboardInterrupt:
-            self._say("")
+    def _repair(self, order: int) -> None:
+        """Do what the admin's "edit and retry" does."""
+        (letter,) = self._letters.of([order])
+        payload = repair.editable_payload(letter)
+        repair.edit(letter, payload.replace(f'"{NOTHING}"', f'"{TOTAL}"'))
+        self._wait(lambda: self._is_resolved(letter), f"dead letter {letter.pk} was not resolved")
 
-    # ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────
+    def _is_resolved(self, letter: DeadLetter) -> bool:
+        self._news.tell(self._placed)
+        return DeadLetter.objects.filter(pk=letter.pk, state=State.RESOLVED).exists()
 
-    def _wait_for_all(self) -> None:
-        self._wait(lambda: self._tell_news() == len(self._placed), "not every event arrived")
+    def _open_letters(self) -> int:
+        return sum(letter.is_open for letter in self._letters.of(self._placed))
 
-    def _tell_news(self) -> int:
-        """Tell the ways that have come to their end; how many have."""
-        for order, way in sorted(self._ways().items()):
-            if order not in self._told and way.has_arrived_at(self._handlers):
-                self._told.add(order)
-                self._say(str(way))
-        return len(self._told)
+    # ── how it ends ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _ways(self) -> dict[int, Way]:
-        return {order: way for order, way in ways(read_journal(self._journal)).items() if order in self._placed}
+    def _wait_for_all(self, *, although_stopped: bool = False) -> None:
+        self._wait(lambda: self._news.tell(self._placed), "not every event arrived", although_stopped)
 
-    def _wait(self, condition: Callable[[], bool], otherwise: str) -> None:
+    def _wait(self, condition: Callable[[], bool], otherwise: str, although_stopped: bool = False) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
+            if self._stop.is_set() and not although_stopped:
+                raise Interrupted
             if time.monotonic() > deadline:
                 raise StoryFailed(f"{otherwise} within {PATIENCE:g} s")
             time.sleep(0.02)
 
-    def _check(self) -> None:
-        """Look into the database: one invoice and one confirmation for each order that was placed, and no other."""
-        invoices = _counts(Invoice)
-        confirmations = _counts(Confirmation)
-        by_catchup = sum(way.sender == "catchup" for way in self._ways().values())
-        self._say(
-            f"\n{len(self._placed)} orders placed, {len(self._told)} events sent and handled, "
-            f"{by_catchup} of them sent by catchup\n"
-            f"{sum(invoices[order] for order in self._placed if order in invoices)} invoices, "
-            f"{sum(confirmations[order] for order in self._placed if order in confirmations)} confirmations, "
-            f"{OutgoingEvent.objects.count()} events left in the outbox"
-        )
-        once_each = dict.fromkeys(self._placed, 1)
-        if _only(invoices, self._placed[0]) != once_each or _only(confirmations, self._placed[0]) != once_each:
+    def _check(self, *, all_resolved: bool) -> None:
+        self._news.tell(self._placed)
+        balance = Balance(self._placed, self._news.ways_of(self._placed), self._letters.of(self._placed))
+        self._say(f"\n{balance}")
+        if not balance.is_even():
             raise StoryFailed("an order has not exactly one invoice and one confirmation")
+        if all_resolved and not balance.is_all_resolved():
+            raise StoryFailed("a dead letter is not resolved")
         self._say("Every event arrived and took effect once.")
-
-
-def _counts(effects: type[Invoice] | type[Confirmation]) -> dict[int, int]:
-    return dict(effects.objects.values_list("order_id").annotate(Count("pk")))
-
-
-def _only(counts: dict[int, int], first: int) -> dict[int, int]:
-    """Those of the orders of this run: a database that was given to us may have others."""
-    return {order: number for order, number in counts.items() if order >= first}

@@ -1,5 +1,6 @@
 """The way of each order's event, put together from the journal."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,22 @@ from typing import Any
 class Way:
     """What became of one event. Times are seconds since 1970."""
 
-    order: int
-    saved: float
+    order: int = 0
+    saved: float = 0.0
     sent: float | None = None
     sender: str = ""
     """The process that sent it."""
     handled: dict[str, list[float]] = field(default_factory=dict)
     """By handler, each time that it took effect."""
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Note one more fact."""
+        if line["fact"] == "saved":
+            self.order, self.saved = line["order"], line["at"]
+        elif line["fact"] == "sent" and self.sent is None:
+            self.sent, self.sender = line["at"], line["process"]
+        elif line["fact"] == "handled":
+            self.handled.setdefault(line["handler"], []).append(line["at"])
 
     def has_arrived_at(self, handlers: Iterable[str]) -> bool:
         return self.sent is not None and all(handler in self.handled for handler in handlers)
@@ -29,14 +39,17 @@ class Way:
         return f"{(moment - self.saved) * 1000:,.0f} ms"
 
 
-def ways(journal: Iterable[dict[str, Any]]) -> dict[int, Way]:
-    """The ways by order. Processes write side by side, so a fact may stand before the one that it follows from."""
-    lines = list(journal)
-    found = {line["event"]: Way(line["order"], line["at"]) for line in lines if line["fact"] == "saved"}
-    for line in lines:
-        way = found.get(line["event"])
-        if way and line["fact"] == "sent" and way.sent is None:
-            way.sent, way.sender = line["at"], line["process"]
-        elif way and line["fact"] == "handled":
-            way.handled.setdefault(line["handler"], []).append(line["at"])
-    return {way.order: way for way in found.values()}
+class Ways:
+    """All ways by event. Processes write side by side, so a fact may stand before the one that it follows from."""
+
+    def __init__(self) -> None:
+        self._by_event: defaultdict[str, Way] = defaultdict(Way)
+
+    def take(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Take in more lines of the journal."""
+        for line in lines:
+            self._by_event[line["event"]].take(line)
+
+    def by_order(self) -> dict[int, Way]:
+        """The ways of the events that are known to be saved."""
+        return {way.order: way for way in self._by_event.values() if way.order}

@@ -45,6 +45,11 @@ def postgres_programs() -> Path:
     return folders[-1]
 
 
+def chromium() -> str:
+    """The path of Debian's Chromium; installs it if it can. Raises Unavailable."""
+    return find("chromium", "chromium")
+
+
 def find(program: str, package: str) -> str:
     """The program's path; installs its Debian package if it is missing and we can. Raises Unavailable."""
     if not shutil.which(program):
@@ -81,7 +86,8 @@ def _apt_install(program: str, package: str) -> None:
         raise Unavailable(f"{program} is not installed (on Debian: apt-get install {package})")
     print(f"installing {package}...", flush=True)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-qq", "-y", package]
+    # Another process of the tests may install at the same time.
+    install = ["apt-get", "install", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", package]
     if subprocess.run(install, env=env, capture_output=True).returncode:
         subprocess.run(["apt-get", "update", "-qq"], env=env, capture_output=True)
         _run(install, Path("/"), env)

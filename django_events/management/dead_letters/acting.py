@@ -62,7 +62,8 @@ def _act_in_chunks(action: Action, rows: selection.Letters, limit: int | None, p
 
 def _tell(answer: Answer, matching: int, done: str, options: dict[str, Any], console: Console) -> None:
     if options["json"]:
-        console.say_json({"matching": matching, "dry_run": options["dry_run"], **answer._asdict()})
+        counts = {name: getattr(answer, name) for name in ("done", "closed", "running", "undeclared")}
+        console.say_json({"matching": matching, "dry_run": options["dry_run"], **counts})
     elif not options["dry_run"]:
         console.say(done.format(_letters(answer.done)))
         for reason in _left_alone(answer):

@@ -2,86 +2,79 @@
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from testproject.demo import website
 from testproject.demo.embedded import environment
+from testproject.demo.processes import Processes, ProcessFailed
 
-PATIENCE = 30.0
-"""Seconds that a process has to begin, and to end."""
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 
 
 class Command(BaseCommand):
     help = (
-        "Places orders and shows the way of their events. Uses the Kafka in KAFKA_BOOTSTRAP_SERVERS and the database "
-        "in DATABASE_URL if they are set, else a Kafka inside of this process and SQLite in a temporary folder."
+        "Places orders and shows the way of their events; one becomes a dead letter and is repaired. Without --once it "
+        "goes on, and has a web site with the admin. Uses the Kafka in KAFKA_BOOTSTRAP_SERVERS and the database in "
+        "DATABASE_URL if they are set, else a Kafka inside of this process and SQLite in a temporary folder."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="end by itself; exit 0 only if all went well")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with tempfile.TemporaryDirectory(prefix="demo-") as name, environment(Path(name)) as given:
-            folder, env = Path(name), {"EVENTS_LOG_LEVEL": "WARNING", **os.environ, **given}
-            self._say(f"Kafka at {env['KAFKA_BOOTSTRAP_SERVERS']}")
-            subprocess.run(_manage("migrate", "--verbosity=0"), cwd=settings.BASE_DIR, env=env, check=True)
-            with self._running("consume", env, folder) as consume, self._running("catchup", env, folder):
-                self._wait_for("got shop.order-placed", consume)
-                code = self._tell_story(["--once"] * options["once"], env)
-            if code:
-                self.stderr.write("".join(log.read_text() for log in sorted(folder.glob("*.log"))))
-                raise CommandError("The demo failed, see above.", returncode=1)
+        # A signal to end ends the processes, too; Ctrl-C is an exception anyway.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as name:
+            try:
+                code = self._run(Path(name), once=options["once"])
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            except ProcessFailed as failure:
+                raise CommandError(str(failure)) from failure
+        if code:
+            raise CommandError(
+                "Interrupted." if code == INTERRUPTED else "The demo failed, see above.", returncode=code
+            )
 
-    def _tell_story(self, arguments: list[str], env: dict[str, str]) -> int:
+    def _run(self, folder: Path, *, once: bool) -> int:
+        with environment(folder) as given:
+            env = {"EVENTS_LOG_LEVEL": "WARNING", **os.environ, **given}
+            self._say(f"Kafka at {env['KAFKA_BOOTSTRAP_SERVERS']}")
+            with Processes(env, folder) as processes:
+                self._start(processes)
+                code = self._tell_story(processes, [] if once else self._open_website(processes))
+            if code not in (0, INTERRUPTED):
+                self.stderr.write(processes.outputs())
+            return code
+
+    def _start(self, processes: Processes) -> None:
+        if processes.in_front("migrate", "--verbosity=0").wait():
+            raise ProcessFailed("The database could not be migrated, see above.")
+        for command in ("consume", "catchup"):
+            self._say(f"manage.py {command} runs as process {processes.start(command)}")
+        processes.wait_until(lambda: "got shop.order-placed" in processes.output("consume"), "consume")
+
+    def _open_website(self, processes: Processes) -> list[str]:
+        """Start the site; the arguments that tell the story of it."""
+        port = website.free_port()
+        number = processes.start("runserver", "--noreload", "--insecure", f"{website.HOST}:{port}")
+        self._say(f"manage.py runserver runs as process {number}")
+        processes.wait_until(lambda: website.answers(port), "runserver")
+        return ["--port", str(port)]
+
+    def _tell_story(self, processes: Processes, arguments: list[str]) -> int:
         """The story is a process of its own, because its settings depend on what was started here."""
-        story = subprocess.Popen(_manage("demo_story", *arguments), cwd=settings.BASE_DIR, env=env)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the story, which ends in good order
+        story = processes.in_front("demo_story", *arguments)
+        # Ctrl-C reaches the story, which ends in good order.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, _frame: story.send_signal(signal.SIGINT))
         return story.wait()
-
-    @contextmanager
-    def _running(self, command: str, env: dict[str, str], folder: Path) -> Iterator[Path]:
-        """A process of the site; yields the file with its output. A session of its own: Ctrl-C is for the story."""
-        output = folder / f"{command}.log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                _manage(command),
-                cwd=settings.BASE_DIR,
-                env=env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._say(f"manage.py {command} runs as process {process.pid}")
-        try:
-            yield output
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-    def _wait_for(self, text: str, output: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while text not in output.read_text():
-            if time.monotonic() > deadline:
-                raise CommandError(f"{output.name} does not say {text!r}:\n{output.read_text()}")
-            time.sleep(0.05)
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
-
-
-def _manage(*arguments: str) -> list[str]:
-    return [sys.executable, "manage.py", *arguments]

@@ -6,23 +6,31 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from testproject.demo.story import Story, StoryFailed
+from django_events.management.signals import stop_on_signals
+from django_events.stopping import Stop
+from testproject.demo import website
+from testproject.demo.story import Interrupted, Story, StoryFailed
 
 
 class Command(BaseCommand):
     help = "The demo's own process; start the demo with ./dev demo."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true")
+        parser.add_argument("--port", type=int, help="of the web site, with which the demo goes on until Ctrl-C")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO_JOURNAL:
             raise CommandError("This is a part of the demo. Start it with: ./dev demo")
         self._say(f"{connection.display_name} at {connection.settings_dict['NAME']}")
+        introduction = website.introduction(options["port"]) if options["port"] else None
+        stop = Stop()
         try:
-            Story(self._say).tell(once=options["once"])
+            with stop_on_signals(stop):
+                Story(self._say, stop).tell(introduction)
         except StoryFailed as failure:
             raise CommandError(str(failure)) from failure
+        except Interrupted:
+            raise SystemExit(130) from None
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
