@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from django_events.consuming import repair
-from django_events.consuming.failure_report import fingerprint
 from django_events.management.dead_letters import acting, exporting, listing, selection
 from django_events.management.table import Column, Table
-from django_events.models import DeadLetter, DeadLetterAttempt, Failure, Letter, State
+from django_events.models import DeadLetter, DeadLetterAttempt, Failure, State
+from tests.letters import a_letter, project
 
 pytestmark = pytest.mark.django_db
 
@@ -26,35 +27,23 @@ HOSTILE = "a\nb\x1b[2J\r\x9b\u202e\0<script>"
 def letter(**given: Any) -> DeadLetter:
     """A dead letter as the reader saves it, of an order that billing could not bill."""
     fields: dict[str, Any] = {
-        "letter_key": uuid.uuid4(),
-        "event_key": uuid.uuid4(),
-        "queue_key": None,
         "topic": "shop.order-placed",
         "group_name": "billing",
         "handler": "make_invoice",
         "partition": 1,
         "offset": 7,
-        "letter_partition": 1,
-        "letter_offset": 2,
-        "timestamp": NOON,
-        "event_id": f"event-{uuid.uuid4().hex}",
         "key": b"42",
         "key_text": "42",
         "value": b'{"order_id":42,"customer":"ann","total":"0.00"}',
         "headers": [("ce_id", b"1"), ("ce_source", b"shop"), ("tenant", b"blue")],
-        "attempts": 3,
         "first_failed": NOON - timedelta(minutes=5),
         "last_failed": NOON,
         "exception": "billing.CannotBill",
         "message": "order 42 has nothing to bill",
         "traceback": 'Traceback (most recent call last):\n  File "handlers.py", line 1\nbilling.CannotBill',
         "automatic": False,
-        "first_delay": 30.0,
     }
-    fields |= given
-    told = Letter(**{"fingerprint": fingerprint("", "", "", fields["exception"], fields["message"]), **fields})
-    assert DeadLetter.objects.project([told], "default") == 1
-    return DeadLetter.objects.get(event_key=told.event_key)
+    return project(replace(a_letter(), **fields | given))[-1]
 
 
 def run(*arguments: object) -> str:

@@ -36,10 +36,10 @@ class Command(BaseCommand):
                 code = INTERRUPTED
             except ProcessFailed as failure:
                 raise CommandError(str(failure)) from failure
+        if code == INTERRUPTED:
+            raise CommandError("Interrupted.", returncode=code)
         if code:
-            raise CommandError(
-                "Interrupted." if code == INTERRUPTED else "The demo failed, see above.", returncode=code
-            )
+            raise CommandError("The demo failed, see above.")
 
     def _run(self, folder: Path, *, once: bool) -> int:
         with environment(folder) as given:
