@@ -1,17 +1,21 @@
 """P8 and P11: a letter is the event and what went wrong; no offset passes before Kafka has it; it is read once."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from io import StringIO
 from typing import Any
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from django.core.management import call_command
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
 from django_events.consuming import repair
+from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.service import Service
 from django_events.kafka import topics
-from django_events.models import DeadLetter, State
+from django_events.models import DeadLetter, DeadLetterAttempt, State
 from tests.broker import Broker, Seen
 from tests.ledger.events import EntryMade, entry_closed, entry_made
 from tests.ledger.models import Entry
@@ -220,6 +224,30 @@ def test_a_topic_that_is_read_again_brings_nothing_back(
     with consuming(ward):
         wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
     assert sorted(DeadLetter.objects.values_list("state", flat=True)) == [State.DISCARDED, State.WAITING]
+
+
+def test_what_the_database_has_lost_is_brought_in_from_kafka(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup
+) -> None:
+    refuse(ward, on_failure=OnFailure.RETRY_LATER)
+    for key in (b"a", b"b", b"c"):
+        broker.put(TOPIC, BODY, key=key, partition=0)
+    with consuming(ward):
+        wait_for(lambda: DeadLetter.objects.count() == 3)
+    repair.discard([DeadLetter.objects.earliest("pk").pk], "not needed", "ann")
+    *_, found = rebuild([ward], retry=True, dry_run=False)
+    assert (found.read, found.missing) == (3, 0)
+
+    for model in (DeadLetterAttempt, DeadLetter):
+        model.objects.all().delete()
+    *_, found = rebuild([ward], [TOPIC], retry=False, dry_run=True)
+    assert (found.read, found.missing, DeadLetter.objects.count()) == (3, 3, 0)
+    *_, found = rebuild([ward], ["ledger.entry-closed"], retry=False, dry_run=False)
+    assert found.read == 0
+    output = StringIO()
+    call_command("events", "dead-letters", "rebuild", "--group=ward", "--json", stdout=output)
+    assert json.loads(output.getvalue()) == {"read": 3, "missing": 3, "dry_run": False}
+    assert [letter.due_at for letter in DeadLetter.objects.all()] == [None] * 3  # whatever was closed is not run again
 
 
 def test_letters_of_strangers_are_kept_whatever_they_say(

@@ -72,7 +72,7 @@ class Consumer:
             return None
         error = polled.error()
         if error is None:
-            return _received(polled)
+            return received(polled)
         self._note_error(error, polled.topic(), polled.partition())
         return None
 
@@ -166,7 +166,8 @@ def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
 
 
-def _received(polled: confluent_kafka.Message) -> ReceivedRecord:
+def received(polled: confluent_kafka.Message) -> ReceivedRecord:
+    """What librdkafka has delivered, without an error."""
     headers, unreadable = _headers(polled)
     kind, timestamp = polled.timestamp()
     return ReceivedRecord(

@@ -151,8 +151,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         open one, or into one that was closed after the failure that it tells of.
         """
         with transaction.atomic(using=using):
-            known = self._known({letter.letter_key for letter in letters}, using)
-            fresh = {letter.letter_key: letter for letter in letters if letter.letter_key not in known}
+            fresh = {letter.letter_key: letter for letter in self.unknown(letters, using)}
             failures = Failure.objects.of([letter.kind for letter in fresh.values()], using)
             event_keys = {letter.event_key for letter in fresh.values()}
             processed = ProcessedEvent.objects.processed(event_keys, using)
@@ -179,9 +178,11 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             Failure.objects.note(changes, using)
         return len(fresh)
 
-    def _known(self, keys: Collection[uuid.UUID], using: str) -> set[uuid.UUID]:
-        found = DeadLetterAttempt.objects.using(using).filter(letter_key__in=keys)
-        return {key for key in found.values_list("letter_key", flat=True) if key}
+    def unknown(self, letters: Sequence[Letter], using: str) -> list[Letter]:
+        """Those of the letters that were never here."""
+        found = DeadLetterAttempt.objects.using(using).filter(letter_key__in={letter.letter_key for letter in letters})
+        known = set(found.values_list("letter_key", flat=True))
+        return [letter for letter in letters if letter.letter_key not in known]
 
     def _newest_of(self, event_keys: Collection[uuid.UUID], using: str) -> dict[uuid.UUID, "DeadLetter"]:
         """The newest letter of each event, locked in the order of ids, as everybody does that locks several."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandParser
 
 from django_events.management import arguments
-from django_events.management.dead_letters import acting, exporting, listing, selection, showing
+from django_events.management.dead_letters import acting, exporting, listing, rebuilding, selection, showing
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -24,6 +24,7 @@ def add_to(parsers: "Verbs") -> None:
     _add_retry(verbs)
     _add_discard(verbs)
     _add_export(verbs)
+    _add_rebuild(verbs)
 
 
 def _add_list(verbs: "Verbs") -> None:
@@ -68,6 +69,24 @@ def _add_export(verbs: "Verbs") -> None:
         "--unredacted", action="store_true", help="with the values, too, that the setting REDACT hides from people"
     )
     parser.set_defaults(run=exporting.run)
+
+
+def _add_rebuild(verbs: "Verbs") -> None:
+    text = "Reads the dead-letter topics from their beginning and brings in the letters that the database never had."
+    parser = _add(verbs, "rebuild", text)
+    parser.add_argument("--group", action="append", dest="groups", metavar="NAME", help="default: all groups")
+    parser.add_argument(
+        "--topic", action="append", dest="topics", metavar="NAME", help="of events of this topic (default: all)"
+    )
+    parser.add_argument(
+        "--retry",
+        action="store_true",
+        help="have those of RETRY_LATER handlers tried by themselves; else they wait for you, because after a loss of "
+        "the database letters that were closed come back, too",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say how many are missing")
+    _add_json(parser, "the answer as one line of JSON")
+    parser.set_defaults(run=rebuilding.run)
 
 
 def _add(verbs: "Verbs", name: str, text: str) -> CommandParser:
