@@ -17,6 +17,13 @@ event_sent = Signal()
 Arguments: ``sender`` the topic's name, ``key`` the event's key as bytes or None, ``event_id``,
 ``saved_at`` when the row was written, ``using`` the database alias."""
 
+event_set_aside = Signal()
+"""Kafka refuses an event for itself (too large for its topic, no key on a compacted topic), so its row is set aside for
+an operator. Sent by the relay after its commit.
+
+Arguments: ``sender`` the topic's name, ``key`` the event's key as bytes or None, ``event_id``, ``error`` Kafka's
+reason, ``using`` the database alias."""
+
 event_handled = Signal()
 """A handler has taken effect (exactly-once: its transaction is committed). Sent in the worker's thread.
 

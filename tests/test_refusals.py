@@ -1,14 +1,26 @@
-"""What Kafka refuses is held back in its order, loudly, and comes back by itself; nothing else waits for it."""
+"""P4: a refused event is set aside, a refused topic is held back in its order; loudly, and nobody else waits."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
 from django.db import transaction
 
 from django_events import Topic
-from django_events.models import OutgoingEvent, lane_of
+from django_events.models import OutgoingEvent
+from django_events.signals import event_set_aside
 from django_events.testing import saved_events, sending
 from tests.broker import Broker
 from tests.waiting import wait_for
@@ -39,28 +51,97 @@ def allow(broker: Broker, topic: str, size: int) -> None:
     answer.result()
 
 
-def test_a_refused_event_holds_back_its_lane_in_order_and_no_other(
+def test_an_event_that_is_refused_alone_is_set_aside_and_holds_up_none(
     broker: Broker, relay: None, declarations: None, caplog: Any
 ) -> None:
+    """It is too large since its topic's limit was lowered; before and behind it are innocents of the same key."""
     topic = Topic("narrow", dict[str, Any])
-    other = next(
-        key for key in map(str, range(99)) if lane_of("narrow", key.encode(), "") != lane_of("narrow", b"a", "")
-    )
+    told: list[tuple[str, bytes | None, str]] = []
+
+    def note(sender: str, key: bytes | None, error: str, **_: object) -> None:
+        told.append((sender, key, error))
+
+    event_set_aside.connect(note)
     broker.create("narrow", max_message_bytes="2000")
     with transaction.atomic():
         for number in range(10):
-            topic.send({"number": number, "filler": "x" * (5000 if number == 3 else 0)}, key="a")
-            topic.send({"number": number, "filler": ""}, key=other)
-    wait_for(lambda: numbers(broker, "narrow", other) == list(range(10)))
-    wait_for(lambda: len(saved_events("narrow")) == 7)  # the lane waits from the refused row on
-    assert numbers(broker, "narrow", "a") == [0, 1, 2]
-    wait_for(lambda: "is held back: the event" in caplog.text)
-    send(topic, other, 10)
-    wait_for(lambda: 10 in numbers(broker, "narrow", other))
+            topic.send({"number": number, "filler": "x" * (5000 if number in (3, 7) else 0)}, key="a")
+            topic.send({"number": number, "filler": ""}, key="b")
+    wait_for(lambda: len(saved_events("narrow")) == 2)
+    assert numbers(broker, "narrow", "b") == list(range(10))
+    assert numbers(broker, "narrow", "a") == [0, 1, 2, 4, 5, 6, 8, 9]
+    one, two = saved_events("narrow")
+    assert one.lane is None and two.lane is None
+    assert "too large" in (one.error or "")
+    assert [(sender, key) for sender, key, _ in told] == [("narrow", b"a")] * 2
+    assert caplog.text.count("is set aside, because Kafka refuses it") == 2
+    event_set_aside.disconnect(note)
+
     allow(broker, "narrow", 1_000_000)
+    assert OutgoingEvent.objects.send_again([one.pk, two.pk, 0], "default") == 2
+    send(topic, "a", 10)  # wakes its lane
     wait_for(lambda: not OutgoingEvent.objects.exists())
-    assert numbers(broker, "narrow", "a") == list(range(10))
-    assert "works again" in caplog.text
+    assert numbers(broker, "narrow", "a") == [0, 1, 2, 4, 5, 6, 8, 9, 3, 7, 10]
+
+
+def test_an_event_that_was_set_aside_can_be_discarded_and_no_other(
+    broker: Broker, transactional_db: None, declarations: None
+) -> None:
+    topic = Topic("narrow", dict[str, Any])
+    send(topic, "a", 1)
+    send(topic, "a", 2)
+    one, two = saved_events("narrow")
+    OutgoingEvent.objects.set_aside({one.pk: "no"}, "default")
+    assert OutgoingEvent.objects.discard([one.pk, two.pk], "default") == 1
+    assert saved_events("narrow") == [two]
+
+
+def test_an_event_without_key_for_a_compacted_topic_is_set_aside(
+    broker: Broker, relay: None, declarations: None
+) -> None:
+    topic = Topic("compacted", dict[str, Any])
+    broker.create("compacted", cleanup_policy="compact")
+    with transaction.atomic():
+        topic.send({"number": 1}, key="a")
+        topic.send({"number": 2})
+        topic.send({"number": 3}, key="a")
+    wait_for(lambda: len(saved_events("compacted")) == 1)
+    assert numbers(broker, "compacted", "a") == [1, 3]
+    assert saved_events("compacted")[0].key is None
+
+
+def test_a_topic_that_we_may_not_write_is_held_back_in_order_while_others_go_on(
+    broker: Broker, relay: None, declarations: None, caplog: Any
+) -> None:
+    forbidden, allowed = Topic("forbidden", dict[str, Any]), Topic("allowed", dict[str, Any])
+    broker.create("forbidden")
+    broker.create("allowed")
+    with forbidding(broker, "forbidden"):
+        for number in range(5):
+            send(forbidden, "a", number)
+            send(allowed, "a", number)
+        wait_for(lambda: "Topic 'forbidden' is held back" in caplog.text)
+        send(allowed, "a", 5)
+        wait_for(lambda: not saved_events("allowed"))
+        assert len(saved_events("forbidden")) == 5
+        assert not any(row.error for row in saved_events("forbidden"))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert numbers(broker, "forbidden", "a") == list(range(5))
+    assert list(dict.fromkeys(numbers(broker, "allowed", "a"))) == list(range(6))
+
+
+@contextmanager
+def forbidding(broker: Broker, topic: str) -> Iterator[None]:
+    """Inside, Kafka lets nobody write to this topic."""
+    rule = (ResourceType.TOPIC, broker.prefix + topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+    operation = (AclOperation.WRITE, AclPermissionType.DENY)
+    for answer in broker.admin.create_acls([AclBinding(*rule, *operation)]).values():
+        answer.result()
+    try:
+        yield
+    finally:
+        for answer in broker.admin.delete_acls([AclBindingFilter(*rule, *operation)]).values():
+            answer.result()
 
 
 def test_a_topic_that_kafka_does_not_have_is_held_back_and_comes_back_by_itself(

@@ -13,6 +13,7 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import TopicMetadata
 
 from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
@@ -87,7 +88,8 @@ class Producer:
         with refused_options_named():
             self._client = confluent_kafka.Producer(options | {"error_cb": self._last_error}, logger=QUIET_LOGGER)
         self._pid = os.getpid()
-        self._topics: frozenset[str] = frozenset()
+        self._leaderless: dict[str, list[int]] = {}
+        """By wire name of each topic that is there, its partitions without leader."""
         self._produced = 0
         self._reports: list[_Report] = []
         self.spent = False
@@ -102,11 +104,22 @@ class Producer:
         except KafkaException as error:
             self._client.poll(0)
             raise BrokerUnavailable(no_answer(error, self._last_error)) from error
-        self._topics = frozenset(name for name, topic in metadata.topics.items() if topic.error is None)
+        self._leaderless = {name: _leaderless(topic) for name, topic in metadata.topics.items() if topic.error is None}
 
     def knows(self, topic: str) -> bool:
         """Whether the topic was there at the last ``connect``. Records for another are never to be given to us."""
-        return names.on_wire(topic) in self._topics
+        return names.on_wire(topic) in self._leaderless
+
+    def is_whole(self, topic: str) -> bool:
+        """Whether the topic was there, and each of its partitions had a leader, at the last ``connect``."""
+        return self._leaderless.get(names.on_wire(topic)) == []
+
+    def problem_of(self, topic: str) -> str | None:
+        """Why the topic is not whole; None if it is."""
+        missing = self._leaderless.get(names.on_wire(topic))
+        if missing is None:
+            return "Kafka does not have it, and it was not created"
+        return f"partition {', '.join(map(str, missing))} has no leader" if missing else None
 
     def send(self, records: Iterable[tuple[int, Record]], timeout: float) -> Deliveries:
         """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
@@ -182,6 +195,10 @@ class Producer:
             except (KafkaException, SystemError) as error:
                 trouble.append(_text(error))
         return trouble
+
+
+def _leaderless(topic: TopicMetadata) -> list[int]:
+    return sorted(number for number, partition in topic.partitions.items() if partition.leader < 0)
 
 
 def _text(error: BaseException) -> str:

@@ -1,12 +1,12 @@
 """The outbox and its lanes."""
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -148,6 +148,33 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
         else:
             for start in range(0, len(ids), 500):  # far below the parameters that any database takes
                 self.using(using).filter(pk__in=ids[start : start + 500]).delete()
+
+    def set_aside(self, errors: Mapping[int, str], using: str) -> None:
+        """Take rows out of their lanes, each with the reason: nothing waits for them any more."""
+        for id in sorted(errors):
+            self.using(using).filter(pk=id).update(lane=None, error=errors[id])
+
+    def send_again(self, ids: Sequence[int], using: str) -> int:
+        """Give rows that were set aside their lanes back; returns how many. Later events of their keys may be in Kafka
+        already. Idempotent; waits for nobody."""
+        with transaction.atomic(using=using):
+            rows = list(self._set_aside(ids, using))
+            for row in rows:
+                lane = lane_of(row.topic, _as_bytes(row.key), row.event_id).number
+                self.using(using).filter(pk=row.pk).update(lane=lane, error=None)
+        return len(rows)
+
+    def discard(self, ids: Sequence[int], using: str) -> int:
+        """Delete rows that were set aside: their events are never sent. Returns how many. Waits for nobody."""
+        with transaction.atomic(using=using):
+            found = [row.pk for row in self._set_aside(ids, using)]
+            self.using(using).filter(pk__in=found).delete()
+        return len(found)
+
+    def _set_aside(self, ids: Sequence[int], using: str) -> "models.QuerySet[OutgoingEvent]":
+        """Those of the rows that are set aside and that nobody else changes, locked."""
+        rows = self.using(using).filter(pk__in=ids, lane=None).only("pk", "topic", "key", "event_id").order_by("pk")
+        return rows.select_for_update(skip_locked=True)
 
 
 class OutgoingEvent(models.Model):

@@ -12,7 +12,7 @@ from django.db import connections
 from django_events.exceptions import BrokerUnavailable
 from django_events.models import Lane, LaneName, OutgoingEvent
 from django_events.producing.lanes import WaitingLanes
-from django_events.producing.sender import ROWS, WAIT, Sender, round_transaction
+from django_events.producing.sender import ROWS, Sender, round_transaction
 from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
 from django_events.stopping import Stop
@@ -22,6 +22,9 @@ logger = logging.getLogger("django_events.catchup")
 OUTAGE = Backoff(first=0.5, max=30.0)
 """Seconds between two tries while Kafka or the database does not answer."""
 
+
+LOOK_WAIT = 5.0
+"""Seconds that the transaction of a look may stand still."""
 
 LANES_OF_A_ROUND = 8
 """Half of the lanes of one topic, so that two processes share the work of the only topic that has some."""
@@ -97,7 +100,7 @@ class Catchup:
     def _look(self, using: str) -> list[LaneName]:
         """The lanes that have rows, in an order of our own, so that several processes begin at different ones."""
         with round_transaction(using):
-            OutgoingEvent.objects.prepare_round(using, WAIT)
+            OutgoingEvent.objects.prepare_round(using, LOOK_WAIT)
             self._sender.add_lanes(OutgoingEvent.objects.topics(using), using)
             lanes = Lane.objects.with_rows(using)
         random.shuffle(lanes)

@@ -1,4 +1,4 @@
-"""Lanes and topics that are held back for a while, so that nobody else's events wait because of them."""
+"""Topics that are held back for a while, so that nobody else's events wait because of them."""
 
 import logging
 import time
@@ -11,29 +11,25 @@ from django_events.retry import Backoff
 logger = logging.getLogger("django_events.relay")
 
 HELD = Backoff(first=1.0, max=30.0)
+"""Seconds between two tries of a topic that is held back."""
 
 
 class Holds:
     """What is held back, each with its own clock. Owned by one thread."""
 
     def __init__(self) -> None:
-        self._troubles: dict[str | LaneName, Trouble] = {}
+        self._troubles: dict[str, Trouble] = {}
 
-    def hold_topic(self, topic: str, reason: str) -> None:
-        """Hold all lanes of a topic back: Kafka does not know it, or refuses it."""
-        self._trouble(topic, f"Topic {topic!r} is held back").began(reason, logging.ERROR)
+    def hold(self, topic: str, reason: str) -> None:
+        """Hold all lanes of a topic back: Kafka lacks it, or a part of it, or refuses it."""
+        trouble = self._troubles.setdefault(topic, Trouble(f"Topic {topic!r} is held back", logger, HELD))
+        trouble.began(reason, logging.ERROR)
 
-    def hold_lane(self, lane: LaneName, reason: str) -> None:
-        """Hold one lane back: its first row is refused."""
-        what = f"Lane {lane.number} of topic {lane.topic!r} is held back"
-        self._trouble(lane, what).began(reason, logging.ERROR)
-
-    def release(self, lanes: Iterable[LaneName]) -> None:
-        """These lanes could be sent: forget what held them."""
-        for lane in lanes:
-            for held in (lane, lane.topic):
-                if trouble := self._troubles.pop(held, None):
-                    trouble.ended()
+    def release(self, topics: Iterable[str]) -> None:
+        """Something could be sent to these topics: forget what held them."""
+        for topic in topics:
+            if trouble := self._troubles.pop(topic, None):
+                trouble.ended()
 
     def held(self, lanes: Iterable[LaneName]) -> set[LaneName]:
         """Those of the lanes whose time has not come."""
@@ -46,9 +42,6 @@ class Holds:
         """The moment (time.monotonic) at which the first of these lanes may be tried."""
         return min((self._until(lane) for lane in lanes), default=0.0)
 
-    def _trouble(self, held: str | LaneName, what: str) -> Trouble:
-        return self._troubles.setdefault(held, Trouble(what, logger, HELD))
-
     def _until(self, lane: LaneName) -> float:
-        found = (self._troubles.get(lane), self._troubles.get(lane.topic))
-        return max((trouble.until for trouble in found if trouble), default=0.0)
+        trouble = self._troubles.get(lane.topic)
+        return trouble.until if trouble else 0.0

@@ -5,30 +5,25 @@ begins after the lane is locked; one idempotent producer sends what was read in 
 failure; and a row is deleted only when it is acknowledged. The lock only saves duplicates.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.db import connections, transaction
 
 from django_events import crash_points, signals
 from django_events.cloudevents import SEQUENCE_HEADER
-from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import config, topics
-from django_events.kafka.producer import Deliveries, Producer
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
 from django_events.producing.batch import BatchSize
+from django_events.producing.courier import Courier, Sending
 from django_events.producing.holds import Holds
 from django_events.producing.lanes import WaitingLanes
 
-WAIT = 5.0
-"""Seconds that a round waits for Kafka at most, with its lanes locked."""
-
-CONNECT_WAIT = 5.0
-"""Seconds that Kafka has to answer a question about its topics. No lane is locked then."""
+logger = logging.getLogger("django_events.relay")
 
 ROWS = 1_000
 """Rows that one round reads, shared among its lanes."""
@@ -54,19 +49,10 @@ class RoundResult:
     """Rows that Kafka acknowledged and that are gone from the outbox."""
     busy: Sequence[LaneName] = ()
     """Lanes that somebody else holds."""
+    set_aside: int = 0
+    """Rows that Kafka refuses for themselves; they wait for an operator, and nobody waits for them."""
     unanswered: str | None = None
     """What went wrong, if Kafka neither took nor refused some rows: an outage. They are still in the outbox."""
-
-
-@dataclass(slots=True)
-class _Sending:
-    """What became of the rows of one round."""
-
-    acknowledged: list[int]
-    refused: dict[LaneName, str] = field(default_factory=dict)
-    """Lanes whose first row Kafka refuses even when it is sent alone, with the reason."""
-    topic_errors: dict[str, str] = field(default_factory=dict)
-    unanswered: str | None = None
 
 
 class Sender:
@@ -82,21 +68,15 @@ class Sender:
         self._holds = Holds()
         self._lanes_added: dict[tuple[str, str], float] = {}
         self._busy_checked = time.monotonic()
-        self._producer: Producer | None = None
+        self._courier = Courier()
 
-    def connect(self) -> Producer:
-        """A producer that Kafka has answered. Raises BrokerUnavailable, or SettingsError for unsafe options."""
-        if self._producer is None:
-            producer = Producer(config.producer_options())
-            producer.connect(CONNECT_WAIT)
-            self._producer = producer
-        return self._producer
+    def connect(self) -> None:
+        """Have Kafka answer. Raises BrokerUnavailable, or SettingsError for unsafe options."""
+        self._courier.connect()
 
     def close(self) -> None:
         """Let go of the producer, without waiting. The next round makes a new one."""
-        producer, self._producer = self._producer, None
-        if producer:
-            producer.discard()
+        self._courier.close()
 
     def round(self, waiting: WaitingLanes, using: str) -> RoundResult | None:
         """Send the oldest rows of some of the waiting lanes; None if none of them can be tried now.
@@ -111,22 +91,23 @@ class Sender:
         locked: list[LaneName] = []
         try:
             with round_transaction(using):
-                OutgoingEvent.objects.prepare_round(using, WAIT)
+                OutgoingEvent.objects.prepare_round(using, self._courier.longest_wait)
                 locked = Lane.objects.lock(lanes, using)
                 if crash_points.armed:
                     crash_points.reached("lanes-locked")
                 waiting.remove(locked)
                 cut = self._cut(locked)
                 rows = self._read(locked, cut, using)
-                sending = self._send(rows)
-                self._delete(sending.acknowledged, using)
+                sending = self._courier.send(rows) if rows else Sending()
+                self._write_down(sending, using)
         except BaseException:
             waiting.add(locked)
             raise
         waiting.add(_unfinished(rows, sending, cut))
         self._note(rows, sending)
         _tell(rows, sending, using)
-        return RoundResult(len(sending.acknowledged), self._busy(lanes, locked, using), sending.unanswered)
+        busy = self._busy(lanes, locked, using)
+        return RoundResult(len(sending.acknowledged), busy, len(sending.refused), sending.unanswered)
 
     def add_lanes(self, topics: Iterable[str], using: str) -> None:
         """Add the lanes of these topics to the database, unless we know that they are there."""
@@ -148,26 +129,12 @@ class Sender:
         while True:
             everything = waiting.first(len(waiting))
             lanes = waiting.first(self._lanes, without=self._holds.held(everything))
-            if not lanes:
-                return []
-            producer = self.connect()
-            unknown = {lane.topic for lane in lanes if not producer.knows(lane.topic)}
-            if unknown:
-                self._look_for(unknown, producer)
-            if known := [lane for lane in lanes if producer.knows(lane.topic)]:
-                return known
-
-    def _look_for(self, unknown: set[str], producer: Producer) -> None:
-        """Create topics that may be created; hold back those that Kafka still does not have."""
-        deadline = time.monotonic() + CONNECT_WAIT
-        created = topics.create_missing(unknown, CONNECT_WAIT)
-        producer.connect(CONNECT_WAIT)
-        while not all(map(producer.knows, created)) and time.monotonic() < deadline:
-            time.sleep(0.05)  # a new topic takes a moment until every broker knows it
-            producer.connect(CONNECT_WAIT)
-        for topic in sorted(unknown):
-            if not producer.knows(topic):
-                self._holds.hold_topic(topic, "Kafka does not have it, and it was not created")
+            problems = self._courier.cannot_send_to({lane.topic for lane in lanes}) if lanes else {}
+            for topic, problem in problems.items():
+                self._holds.hold(topic, problem)
+            sendable = [lane for lane in lanes if lane.topic not in problems]
+            if sendable or not lanes:
+                return sendable
 
     def _cut(self, locked: Sequence[LaneName]) -> Cut:
         shares = max(len(locked), 1)
@@ -186,61 +153,26 @@ class Sender:
             row.record.headers.append((SEQUENCE_HEADER, b"%019d" % row.id))
         return rows
 
-    def _send(self, rows: Sequence[WaitingRow]) -> _Sending:
-        if not rows:
-            return _Sending([])
-        deadline = time.monotonic() + WAIT
-        producer = self.connect()
-        deliveries = producer.send(((row.id, row.record) for row in rows), WAIT)
-        sending = _Sending(deliveries.acknowledged, topic_errors=deliveries.topic_errors)
-        if producer.spent:
-            self.close()
-        if deliveries.row_errors:
-            self._send_singly(_suspects(rows, deliveries), sending, deadline)
-        elif not deliveries.topic_errors:
-            sending.unanswered = deliveries.failure
-        return sending
-
-    def _send_singly(self, suspects: Sequence[WaitingRow], sending: _Sending, deadline: float) -> None:
-        """Find the rows that Kafka refuses: one in flight at a time, because a refused row fails its whole batch."""
-        try:
-            producer = Producer(config.producer_options(gapless=False))
-            producer.connect(max(deadline - time.monotonic(), 0.1))
-        except BrokerUnavailable as error:
-            sending.unanswered = str(error)
-            return
-        for row in suspects:
-            seconds_left = deadline - time.monotonic()
-            if row.lane in sending.refused or seconds_left <= 0:
-                continue
-            deliveries = producer.send([(row.id, row.record)], seconds_left)
-            sending.acknowledged += deliveries.acknowledged
-            if reason := deliveries.row_errors.get(row.id):
-                sending.refused[row.lane] = f"the event {row.event_id} (row {row.id}) is refused: {reason}"
-            elif deliveries.failure:
-                sending.unanswered = deliveries.failure
-                break
-        producer.discard()
-
-    def _delete(self, acknowledged: Sequence[int], using: str) -> None:
-        if not acknowledged:
+    def _write_down(self, sending: Sending, using: str) -> None:
+        """Delete what Kafka has; set aside what it refuses."""
+        if sending.refused:
+            OutgoingEvent.objects.set_aside(sending.refused, using)
+        if not sending.acknowledged:
             return
         if crash_points.armed:
             crash_points.reached("acknowledged-not-deleted")
-        OutgoingEvent.objects.delete_acknowledged(acknowledged, using)
+        OutgoingEvent.objects.delete_acknowledged(sending.acknowledged, using)
         if crash_points.armed:
             crash_points.reached("deleted-not-committed")
 
     # ── after the commit ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _note(self, rows: Sequence[WaitingRow], sending: _Sending) -> None:
-        """Hold back what was refused; what was taken is no longer held."""
+    def _note(self, rows: Sequence[WaitingRow], sending: Sending) -> None:
+        """Hold back topics that were refused; what was taken is no longer held."""
         acknowledged = set(sending.acknowledged)
-        self._holds.release({row.lane for row in rows if row.id in acknowledged} - sending.refused.keys())
-        for lane, reason in sending.refused.items():
-            self._holds.hold_lane(lane, reason)
+        self._holds.release({row.lane.topic for row in rows if row.id in acknowledged} - sending.topic_errors.keys())
         for topic, reason in sending.topic_errors.items():
-            self._holds.hold_topic(topic, reason)
+            self._holds.hold(topic, reason)
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""
@@ -259,26 +191,22 @@ def round_transaction(using: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _suspects(rows: Sequence[WaitingRow], deliveries: Deliveries) -> list[WaitingRow]:
-    """The rows of each lane with a refused row, from the first not acknowledged up to the last refused."""
-    last_refused = {row.lane: row.id for row in rows if row.id in deliveries.row_errors}
-    acknowledged = set(deliveries.acknowledged)
-    return [row for row in rows if row.id <= last_refused.get(row.lane, 0) and row.id not in acknowledged]
-
-
-def _unfinished(rows: Sequence[WaitingRow], sending: _Sending, cut: Cut) -> set[LaneName]:
-    """Lanes that still have rows, or may have: not all were acknowledged, or the read was cut short."""
-    acknowledged = set(sending.acknowledged)
+def _unfinished(rows: Sequence[WaitingRow], sending: Sending, cut: Cut) -> set[LaneName]:
+    """Lanes that still have rows, or may have: not all are done with, or the read was cut short."""
+    done = {*sending.acknowledged, *sending.refused}
     count: Counter[LaneName] = Counter()
     size: Counter[LaneName] = Counter()
     for row in rows:
         count[row.lane] += 1
         size[row.lane] += row.size
-    refused = {row.lane for row in rows if row.id not in acknowledged}
-    return refused | {lane for lane in count if count[lane] >= cut.rows or size[lane] >= cut.size}
+    left = {row.lane for row in rows if row.id not in done}
+    return left | {lane for lane in count if count[lane] >= cut.rows or size[lane] >= cut.size}
 
 
-def _tell(rows: Sequence[WaitingRow], sending: _Sending, using: str) -> None:
+def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
+    for row in rows:
+        if reason := sending.refused.get(row.id):
+            _tell_set_aside(row, reason, using)
     if not signals.event_sent.has_listeners():
         return
     acknowledged = set(sending.acknowledged)
@@ -291,3 +219,17 @@ def _tell(rows: Sequence[WaitingRow], sending: _Sending, using: str) -> None:
                 saved_at=datetime.fromtimestamp(row.saved_at, UTC),
                 using=using,
             )
+
+
+def _tell_set_aside(row: WaitingRow, reason: str, using: str) -> None:
+    logger.error(
+        "The event %s of topic %s (row %d) is set aside, because Kafka refuses it: %s. Nothing waits for it. Send it "
+        "again or discard it in the admin of outgoing events",
+        row.event_id,
+        row.record.topic,
+        row.id,
+        reason,
+    )
+    signals.event_set_aside.send_robust(
+        sender=row.record.topic, key=row.record.key, event_id=row.event_id, error=reason, using=using
+    )

@@ -56,6 +56,8 @@ class KafkaServer(Server):
             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
             log.dirs={self.folder}/data
             auto.create.topics.enable=false
+            authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+            allow.everyone.if.no.acl.found=true
             offsets.topic.replication.factor=1
             offsets.topic.num.partitions=4
             transaction.state.log.replication.factor=1

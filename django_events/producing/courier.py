@@ -1,0 +1,121 @@
+"""Hands the rows of a round to Kafka, and finds out what became of each."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from django_events.exceptions import BrokerUnavailable
+from django_events.kafka import config, topics
+from django_events.kafka.producer import Deliveries, Producer
+from django_events.models import WaitingRow
+from django_events.producing.patience import Patience
+
+CONNECT_WAIT = 5.0
+"""Seconds that Kafka has to answer a question about its topics. No lane is locked then."""
+
+ALONE_WAIT = 5.0
+"""Seconds for which rows are sent one by one, after one of a round was refused. The rest has its turn next round."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """What became of the rows of one round."""
+
+    acknowledged: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    """Rows that Kafka refuses even when they are sent alone, with the reason."""
+    topic_errors: dict[str, str] = field(default_factory=dict)
+    unanswered: str | None = None
+    """What went wrong, if Kafka neither took nor refused some rows."""
+
+
+class Courier:
+    """Keeps one producer for as long as it works. Owned by one thread; every wait is bounded."""
+
+    def __init__(self) -> None:
+        self._producer: Producer | None = None
+        self._patience = Patience()
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that ``send`` takes at most."""
+        return self._patience.seconds + ALONE_WAIT
+
+    def connect(self) -> Producer:
+        """A producer that Kafka has answered. Raises BrokerUnavailable, or SettingsError for unsafe options."""
+        if self._producer is None:
+            producer = Producer(config.producer_options())
+            producer.connect(CONNECT_WAIT)
+            self._producer = producer
+        return self._producer
+
+    def close(self) -> None:
+        """Let go of the producer, without waiting. The next use makes a new one."""
+        producer, self._producer = self._producer, None
+        if producer:
+            producer.discard()
+
+    def cannot_send_to(self, wanted: Collection[str]) -> dict[str, str]:
+        """Why nothing can be sent to some of these topics now: Kafka lacks them, or a part of them.
+
+        Creates those that may be created. Raises BrokerUnavailable.
+        """
+        producer = self.connect()
+        if all(producer.is_whole(topic) for topic in wanted):
+            return {}
+        new = {topic for topic in wanted if not producer.knows(topic)}
+        producer.connect(CONNECT_WAIT)  # what was not whole may be by now
+        if missing := {topic for topic in new if not producer.knows(topic)}:
+            self._wait_for(topics.create_missing(missing, CONNECT_WAIT), producer)
+        return {topic: problem for topic in sorted(wanted) if (problem := producer.problem_of(topic))}
+
+    def _wait_for(self, created: Collection[str], producer: Producer) -> None:
+        """A new topic takes a moment until every broker knows it."""
+        deadline = time.monotonic() + CONNECT_WAIT
+        producer.connect(CONNECT_WAIT)
+        while not all(map(producer.is_whole, created)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            producer.connect(CONNECT_WAIT)
+
+    def send(self, rows: Sequence[WaitingRow]) -> Sending:
+        """Send the rows in their order; after the first failure no more, but for finding out which row is at fault."""
+        started = time.monotonic()
+        deliveries = self.connect().send(((row.id, row.record) for row in rows), self._patience.seconds)
+        self._patience.learn(acknowledged=len(deliveries.acknowledged), seconds=time.monotonic() - started)
+        sending = Sending(deliveries.acknowledged, topic_errors=deliveries.topic_errors)
+        if deliveries.failure:
+            self.close()
+        if deliveries.row_errors:
+            _send_alone(_suspects(rows, deliveries), sending)
+        elif not deliveries.topic_errors:
+            sending.unanswered = deliveries.failure
+        return sending
+
+
+def _send_alone(suspects: Sequence[WaitingRow], sending: Sending) -> None:
+    """Send the rows one in flight at a time, because a refused row fails its whole batch."""
+    deadline = time.monotonic() + ALONE_WAIT
+    producer = Producer(config.producer_options(gapless=False))
+    try:
+        producer.connect(ALONE_WAIT)
+        for row in suspects:
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0:
+                break
+            deliveries = producer.send([(row.id, row.record)], seconds_left)
+            sending.acknowledged += deliveries.acknowledged
+            sending.refused |= deliveries.row_errors
+            if deliveries.failure and not deliveries.row_errors:
+                sending.unanswered = deliveries.failure
+                break
+    except BrokerUnavailable as error:
+        sending.unanswered = str(error)
+    finally:
+        producer.discard()
+
+
+def _suspects(rows: Sequence[WaitingRow], deliveries: Deliveries) -> list[WaitingRow]:
+    """The rows of each lane with a refused row, from the first not acknowledged up to the last refused."""
+    last_refused = {row.lane: row.id for row in rows if row.id in deliveries.row_errors}
+    acknowledged = set(deliveries.acknowledged)
+    return [row for row in rows if row.id <= last_refused.get(row.lane, 0) and row.id not in acknowledged]
