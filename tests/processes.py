@@ -1,4 +1,4 @@
-"""Processes of the site: ``manage.py`` commands on the test's database and Kafka."""
+"""Processes of the site: ``manage.py`` commands and servers on the test's database and Kafka."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ class Process:
         self._output = output
         with output.open("wb") as file:
             self._popen = subprocess.Popen(
-                [sys.executable, "manage.py", *arguments],
+                [sys.executable, *arguments],
                 cwd=ROOT,
                 env=dict(env),
                 stdout=file,
@@ -77,7 +77,14 @@ class Site:
 
     def start(self, *arguments: str, **env: str) -> Process:
         """Start ``manage.py`` with these arguments; ``env`` is added to the environment."""
-        output = self._folder / f"{len(self._started)}-{arguments[0]}.log"
+        return self._start("manage.py", *arguments, **env)
+
+    def start_module(self, name: str, *arguments: str, **env: str) -> Process:
+        """Start ``python -m name`` with these arguments, as a server is started."""
+        return self._start("-m", name, *arguments, **env)
+
+    def _start(self, *arguments: str, **env: str) -> Process:
+        output = self._folder / f"{len(self._started)}-{arguments[1]}.log"
         process = Process(arguments, {**os.environ, **self._env, **env}, output)
         self._started.append(process)
         return process
