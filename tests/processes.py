@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.waiting import wait_for
@@ -24,6 +25,7 @@ class Process:
                 env=dict(env),
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that ``kill`` reaches what it has started, too
             )
 
     @property
@@ -62,8 +64,8 @@ class Process:
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        if self.running():
-            self._popen.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
 
 
