@@ -28,7 +28,7 @@ class PostgresServer(Server):
         self._programs = postgres_programs()
         self.folder.mkdir(parents=True)
         if os.geteuid() == 0:
-            self.user = _unprivileged_user()
+            self.user = unprivileged_user()
             shutil.chown(self.folder, self.user)
         initdb = [
             str(self._programs / "initdb"),
@@ -66,7 +66,8 @@ class PostgresServer(Server):
         return True
 
 
-def _unprivileged_user() -> str:
+def unprivileged_user() -> str:
+    """A user for servers that refuse to run as root. Raises Unavailable."""
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name).pw_name
