@@ -12,7 +12,9 @@ from django_events.models.dead_letters import (
 )
 from django_events.models.failures import Failure, FailureKind
 from django_events.models.outbox import (
+    COUNTED,
     LANES_PER_TOPIC,
+    Backlog,
     Cut,
     Lane,
     LaneName,
@@ -25,9 +27,11 @@ from django_events.models.processed import ProcessedEvent
 
 __all__ = [
     "ALREADY",
+    "COUNTED",
     "IS_OPEN",
     "LANES_PER_TOPIC",
     "Answer",
+    "Backlog",
     "Cut",
     "DeadLetter",
     "DeadLetterAttempt",

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +17,10 @@ from django_events.models.statements import fetch
 
 LANES_PER_TOPIC = 16
 """Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
+
+
+COUNTED = 10_001
+"""Rows of one topic that are counted at most: counting a million takes long, and says no more."""
 
 
 class LaneName(NamedTuple):
@@ -43,6 +48,18 @@ class WaitingRow(NamedTuple):
     size: int
     """Bytes of body and headers, as ``Cut`` counts them."""
     record: Record
+
+
+class Backlog(NamedTuple):
+    """What one topic has in the outbox of one database."""
+
+    topic: str
+    waiting: int
+    """Rows that wait to be sent, counted up to ``COUNTED``."""
+    oldest: datetime | None
+    """When the oldest of them was written; None if there is none."""
+    set_aside: int
+    """Rows that Kafka refuses, counted likewise."""
 
 
 class Cut(NamedTuple):
@@ -170,6 +187,19 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
             found = [row.pk for row in self._set_aside(ids, using)]
             self.using(using).filter(pk__in=found).delete()
         return len(found)
+
+    def backlogs(self, using: str) -> list[Backlog]:
+        """What each topic has in the outbox. Reads a bounded number of rows of each."""
+        return [self._backlog(topic, using) for topic in self.topics(using)]
+
+    def _backlog(self, topic: str, using: str) -> Backlog:
+        rows = self.using(using).filter(topic=topic)
+        lanes = [rows.filter(lane=number) for number in range(LANES_PER_TOPIC)]
+        heads = [lane.order_by("id").values_list("saved_at", flat=True).first() for lane in lanes]
+        waiting = 0
+        for lane in lanes:  # one by one: counted together, they would all be read
+            waiting += lane[: COUNTED - waiting].count() if waiting < COUNTED else 0
+        return Backlog(topic, waiting, min(filter(None, heads), default=None), rows.filter(lane=None)[:COUNTED].count())
 
     def _set_aside(self, ids: Sequence[int], using: str) -> "models.QuerySet[OutgoingEvent]":
         """Those of the rows that are set aside and that nobody else changes, locked."""
