@@ -1,8 +1,10 @@
-"""One Kafka node (KRaft: broker and controller in one process)."""
+"""Kafka nodes (KRaft: broker and controller in one process), and the one that is a cluster by itself."""
 
 import base64
+import logging
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -12,71 +14,91 @@ from tests.services.installing import Unavailable, find, kafka_jars
 from tests.services.server import Server, free_ports
 
 
-class KafkaServer(Server):
-    """Apache Kafka from Maven Central on free ports of 127.0.0.1."""
+class KafkaNode(Server):
+    """Apache Kafka from Maven Central on 127.0.0.1: one node of the cluster that its properties describe."""
 
     name = "Kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str, cluster_id: str, heap: str) -> None:
         super().__init__(folder)
-        port, self._controller_port = free_ports(2)
-        self.address = f"127.0.0.1:{port}"
+        self.address = address
+        self._cluster_id = cluster_id
+        self._heap = heap
+
+    def properties(self) -> Mapping[str, object]:
+        """What is special to this node; it adds to what all have."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         self._jars = kafka_jars()
         self.folder.mkdir(parents=True)
-        (self.folder / "server.properties").write_text(self._properties())
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", "server.properties")
+        properties = {**_OF_ALL_NODES, "log.dirs": self.folder / "data", **self.properties()}
+        text = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (self.folder / "server.properties").write_text(text)
+        tool = self._java(
+            "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", "-c", "server.properties"
+        )
         done = subprocess.run(tool, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise Unavailable(f"Kafka's storage could not be formatted:\n{done.stdout.strip()[-2000:]}")
 
     def command(self) -> list[str]:
-        return self._java("-Xms512m", "-Xmx512m", "kafka.Kafka", "server.properties")
+        return self._java(f"-Xms{self._heap}", f"-Xmx{self._heap}", "kafka.Kafka", "server.properties")
 
     def is_ready(self) -> bool:
-        client = AdminClient({"bootstrap.servers": self.address, "log_level": 0}, logger=_SILENT)
-        try:
-            return bool(client.list_topics(timeout=0.5).brokers)
-        except KafkaException:
-            return False
+        return bool(brokers_seen_at(self.address))
 
     def _java(self, *arguments: str) -> list[str]:
         return [find("java", "openjdk-17-jre-headless"), "-cp", f"{self._jars}/*", *arguments]
 
-    def _properties(self) -> str:
-        return f"""
-            process.roles=broker,controller
-            node.id=1
-            controller.quorum.voters=1@127.0.0.1:{self._controller_port}
-            listeners=PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self._controller_port}
-            advertised.listeners=PLAINTEXT://{self.address}
-            controller.listener.names=CONTROLLER
-            listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-            log.dirs={self.folder}/data
-            auto.create.topics.enable=false
-            authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-            allow.everyone.if.no.acl.found=true
-            offsets.topic.replication.factor=1
-            offsets.topic.num.partitions=4
-            transaction.state.log.replication.factor=1
-            transaction.state.log.min.isr=1
-            # A killed consumer's partitions are free soon, and nobody waits for others that may join a group.
-            group.initial.rebalance.delay.ms=0
-            group.min.session.timeout.ms=1000
+
+class KafkaServer(KafkaNode):
+    """A cluster of one node on free ports."""
+
+    def __init__(self, folder: Path) -> None:
+        port, self._controller_port = free_ports(2)
+        super().__init__(folder, f"127.0.0.1:{port}", new_cluster_id(), heap="512m")
+
+    def properties(self) -> Mapping[str, object]:
+        return {
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
             # A node that was killed is let in again soon.
-            broker.session.timeout.ms=1500
-            broker.heartbeat.interval.ms=300
-        """
+            "broker.session.timeout.ms": 1500,
+            "broker.heartbeat.interval.ms": 300,
+        }
 
 
-def _silent_logger() -> object:
-    import logging
-
-    logger = logging.Logger("tests.services.kafka")
-    logger.addHandler(logging.NullHandler())
-    return logger
+def new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
-_SILENT = _silent_logger()
+def brokers_seen_at(address: str) -> frozenset[int]:
+    """The numbers of the brokers that this address tells of; none if it does not answer."""
+    client = AdminClient({"bootstrap.servers": address, "log_level": 0}, logger=_SILENT)
+    try:
+        return frozenset(client.list_topics(timeout=0.5).brokers)
+    except KafkaException:
+        return frozenset()
+
+
+_OF_ALL_NODES: Mapping[str, object] = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": 4,
+    # A killed consumer's partitions are free soon, and nobody waits for others that may join a group.
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+}
+
+_SILENT = logging.Logger("tests.services.kafka")
+_SILENT.addHandler(logging.NullHandler())

@@ -5,7 +5,7 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGQUIT
 
 import psycopg
 
@@ -21,8 +21,8 @@ class PostgresServer(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        (self._port,) = free_ports(1)
-        self.address = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
+        (self.port,) = free_ports(1)
+        self.address = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
     def prepare(self) -> None:
         self._programs = postgres_programs()
@@ -50,13 +50,17 @@ class PostgresServer(Server):
 
     def command(self) -> list[str]:
         options = {
-            "port": self._port,
+            "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": 200,
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         return [str(self._programs / "postgres"), "-D", "data", *arguments]
+
+    def crash(self) -> None:
+        """End it by its "immediate shutdown": nobody is waited for, and the next start recovers from the log."""
+        self.end_by(SIGQUIT)
 
     def is_ready(self) -> bool:
         try:

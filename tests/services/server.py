@@ -71,10 +71,14 @@ class Server:
 
     def stop(self) -> None:
         """Let it end in good order; kill it if that takes too long."""
+        self.end_by(self.stop_signal)
+
+    def end_by(self, number: signal.Signals) -> None:
+        """Send it a signal to end; kill it if that takes too long."""
         if self._process is None:
             return
         self.resume()
-        self._process.send_signal(self.stop_signal)
+        self._process.send_signal(number)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:

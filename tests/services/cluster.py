@@ -1,0 +1,119 @@
+"""A Kafka cluster of three nodes, each of which may die, with a door of its own for every client."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.services.installing import Unavailable
+from tests.services.kafka import KafkaNode, brokers_seen_at, new_cluster_id
+from tests.services.server import free_ports
+
+NODES = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where one node expects one client: a port of the node, and the port that it tells the client to use.
+
+    Something between the two must carry the bytes: a ``proxy.Link``.
+    """
+
+    client: str
+    node: int
+    port: int
+    advertised: int
+
+
+class KafkaCluster:
+    """Every record is on all three nodes, and acknowledged when two have it."""
+
+    name = "Kafka cluster"
+
+    def __init__(self, folder: Path, clients: Sequence[str] = ()) -> None:
+        ports = iter(free_ports(2 * len(NODES) + 2 * len(NODES) * len(clients)))
+        self._ports = {number: (next(ports), next(ports)) for number in NODES}
+        self.doors = [Door(client, number, next(ports), next(ports)) for client in clients for number in NODES]
+        cluster_id = new_cluster_id()
+        self.nodes = {
+            number: _Node(folder / f"node-{number}", number, self._ports, self._doors_of(number), cluster_id)
+            for number in NODES
+        }
+        self.address = ",".join(node.address for node in self.nodes.values())
+
+    def address_for(self, client: str) -> str:
+        """The addresses that this client is to use: its doors."""
+        return ",".join(f"127.0.0.1:{door.advertised}" for door in self.doors if door.client == client)
+
+    def prepare(self) -> None:
+        """Raises Unavailable."""
+        for node in self.nodes.values():
+            node.prepare()
+
+    def start(self) -> None:
+        """Start the nodes that do not run; returns at once."""
+        for node in self.nodes.values():
+            if not node.is_running():
+                node.start()
+
+    def wait_until_ready(self, timeout: float = 90.0) -> None:
+        """Wait until every node answers and knows all others. Raises Unavailable."""
+        deadline = time.monotonic() + timeout
+        for node in self.nodes.values():
+            node.wait_until_ready(timeout)
+            while brokers_seen_at(node.address) != set(NODES):
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{node.name} {node.number} does not know all others after {timeout:g} s")
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End all nodes at once: nothing of them is used again."""
+        for node in self.nodes.values():
+            node.kill()
+
+    def _doors_of(self, number: int) -> list[Door]:
+        return [door for door in self.doors if door.node == number]
+
+
+class _Node(KafkaNode):
+    """One node of three."""
+
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        ports: Mapping[int, tuple[int, int]],
+        doors: Sequence[Door],
+        cluster_id: str,
+    ) -> None:
+        self.number = number
+        self._doors = doors
+        self._voters = ",".join(f"{each}@127.0.0.1:{controller}" for each, (_, controller) in ports.items())
+        port, self._controller_port = ports[number]
+        super().__init__(folder, f"127.0.0.1:{port}", cluster_id, heap="256m")
+
+    def properties(self) -> Mapping[str, object]:
+        listeners = {"NODES": self.address} | {_listener(door): f"127.0.0.1:{door.port}" for door in self._doors}
+        advertised = listeners | {_listener(door): f"127.0.0.1:{door.advertised}" for door in self._doors}
+        return {
+            "node.id": self.number,
+            "controller.quorum.voters": self._voters,
+            "listeners": _urls(listeners | {"CONTROLLER": f"127.0.0.1:{self._controller_port}"}),
+            "advertised.listeners": _urls(advertised),
+            "inter.broker.listener.name": "NODES",
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ["CONTROLLER", *listeners]),
+            "num.network.threads": 1,  # for each listener
+            "default.replication.factor": 3,
+            "min.insync.replicas": 2,
+            "offsets.topic.replication.factor": 3,
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
+        }
+
+
+def _listener(door: Door) -> str:
+    return door.client.upper().replace("-", "_")
+
+
+def _urls(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())
