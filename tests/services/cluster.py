@@ -4,12 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaNode, brokers_seen_at, new_cluster_id
 from tests.services.server import free_ports
 
 NODES = (1, 2, 3)
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,16 @@ class KafkaCluster:
 
     name = "Kafka cluster"
 
-    def __init__(self, folder: Path, clients: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, clients: Sequence[str] = (), properties: Mapping[str, object] = NOTHING) -> None:
+        """``properties`` are Kafka's, in front of ours."""
         ports = iter(free_ports(2 * len(NODES) + 2 * len(NODES) * len(clients)))
         self._ports = {number: (next(ports), next(ports)) for number in NODES}
         self.doors = [Door(client, number, next(ports), next(ports)) for client in clients for number in NODES]
         cluster_id = new_cluster_id()
         self.nodes = {
-            number: _Node(folder / f"node-{number}", number, self._ports, self._doors_of(number), cluster_id)
+            number: _Node(
+                folder / f"node-{number}", number, self._ports, self._doors_of(number), cluster_id, properties
+            )
             for number in NODES
         }
         self.address = ",".join(node.address for node in self.nodes.values())
@@ -85,8 +90,10 @@ class _Node(KafkaNode):
         ports: Mapping[int, tuple[int, int]],
         doors: Sequence[Door],
         cluster_id: str,
+        properties: Mapping[str, object],
     ) -> None:
         self.number = number
+        self._properties = properties
         self._doors = doors
         self._voters = ",".join(f"{each}@127.0.0.1:{controller}" for each, (_, controller) in ports.items())
         port, self._controller_port = ports[number]
@@ -108,6 +115,7 @@ class _Node(KafkaNode):
             "offsets.topic.replication.factor": 3,
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
+            **self._properties,
         }
 
 

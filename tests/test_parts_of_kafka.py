@@ -1,0 +1,147 @@
+"""Parts of Kafka are away: one partition's leader, so many copies that none is acknowledged, one slow copy."""
+
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import NewTopic
+from django.db import transaction
+
+from django_events import Topic
+from django_events.models import OutgoingEvent
+from django_events.testing import saved_events, sending
+from tests.broker import Broker
+from tests.fixtures import use_broker
+from tests.services import REQUIRED
+from tests.services.cluster import KafkaCluster
+from tests.services.installing import Unavailable
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
+
+PATIENT = 150.0
+"""Seconds: a round may wait 30 s for Kafka, and so may the next try."""
+
+AWAY = 3
+"""The node that dies or freezes."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"), properties={"replica.lag.time.max.ms": 3000})
+    try:
+        cluster.prepare()
+        cluster.start()
+        cluster.wait_until_ready()
+    except Unavailable as error:
+        cluster.stop()
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no three Kafka nodes: {error}")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def parts(cluster: KafkaCluster, settings: Any) -> Iterator[Broker]:
+    """The cluster, with names of the test's own; afterwards it is whole again."""
+    broker = Broker(cluster.address, f"t{uuid.uuid4().hex[:10]}.")
+    use_broker(settings, broker)
+    yield broker
+    for node in cluster.nodes.values():
+        node.resume()
+    cluster.start()
+    cluster.wait_until_ready()
+
+
+@pytest.fixture
+def relay(parts: Broker, transactional_db: None) -> Iterator[None]:
+    with sending():
+        yield
+
+
+def create(broker: Broker, name: str, copies: list[list[int]]) -> Topic[dict[str, Any]]:
+    """A topic whose partitions are on these nodes, the first of each being its leader."""
+    config = {"min.insync.replicas": str(min(2, len(copies[0])))}
+    new = NewTopic(broker.prefix + name, replica_assignment=copies, num_partitions=len(copies), config=config)
+    for answer in broker.admin.create_topics([new]).values():
+        answer.result()
+    wait_for(lambda: leaders(broker, name) == [nodes[0] for nodes in copies])
+    return Topic(name, dict[str, Any])
+
+
+def leaders(broker: Broker, name: str) -> list[int]:
+    topic = broker.admin.list_topics(timeout=10).topics.get(broker.prefix + name)
+    return [topic.partitions[number].leader for number in sorted(topic.partitions)] if topic else []
+
+
+def send(topic: Topic[dict[str, Any]], numbers: range) -> None:
+    """One event for each of 20 keys, and so on."""
+    for number in numbers:
+        with transaction.atomic():
+            topic.send({"number": number}, key=f"key-{number % 20}")
+
+
+def first_deliveries(broker: Broker, name: str) -> dict[bytes | None, list[int]]:
+    found: dict[bytes | None, list[int]] = defaultdict(list)
+    for record in broker.read(name):
+        if record.payload["number"] not in found[record.key]:
+            found[record.key].append(record.payload["number"])
+    return found
+
+
+def all_in_order(broker: Broker, name: str, count: int) -> bool:
+    """Whether every event is there, and the first delivery of each key's in order."""
+    found = first_deliveries(broker, name)
+    return found == {f"key-{key}".encode(): list(range(key, count, 20)) for key in range(20)}
+
+
+def test_a_topic_with_a_leaderless_partition_is_held_back_while_others_go_on(
+    cluster: KafkaCluster, parts: Broker, relay: None, caplog: Any
+) -> None:
+    spread = create(parts, "spread", [[1], [2], [1], [2], [1], [AWAY], [2], [1]])
+    whole = create(parts, "whole", [[1], [2]])
+    send(spread, range(20))
+    send(whole, range(20))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    cluster.nodes[AWAY].kill()
+    wait_for(lambda: -1 in leaders(parts, "spread"))
+    send(spread, range(20, 100))
+    wait_for(lambda: "Topic 'spread' is held back: partition 5 has no leader" in caplog.text)
+    send(whole, range(20, 100))
+    wait_for(lambda: not saved_events("whole"))
+    assert saved_events("spread")
+    assert not any(row.error for row in saved_events("spread"))
+    cluster.nodes[AWAY].restart()
+    wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
+    assert all_in_order(parts, "spread", 100)
+    assert all_in_order(parts, "whole", 100)
+    assert "works again" in caplog.text
+
+
+def test_a_lost_quorum_is_waited_out(cluster: KafkaCluster, parts: Broker, relay: None, caplog: Any) -> None:
+    topic = create(parts, "copied", [[1, 2, 3], [1, 3, 2]])
+    send(topic, range(20))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    cluster.nodes[2].kill()
+    cluster.nodes[3].kill()
+    send(topic, range(20, 200))
+    wait_for(lambda: "Sending events to Kafka:" in caplog.text, PATIENT)
+    assert OutgoingEvent.objects.exists()
+    cluster.start()
+    cluster.wait_until_ready()
+    wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
+    assert all_in_order(parts, "copied", 200)
+
+
+def test_late_acknowledgements_are_waited_for(cluster: KafkaCluster, parts: Broker, relay: None) -> None:
+    """One of three copies stands still, until the others go on without it after 3 seconds."""
+    topic = create(parts, "slow", [[1, 2, AWAY]])
+    send(topic, range(1))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    cluster.nodes[AWAY].pause()
+    send(topic, range(1, 100))
+    wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
+    assert all_in_order(parts, "slow", 100)
+    assert len(parts.read("slow")) == 100  # in time, so nothing was sent twice
