@@ -84,7 +84,7 @@ def test_a_round_asks_for_read_committed_and_an_end(full_outbox: None) -> None:
 
 def test_a_round_reads_the_oldest_rows_of_each_lane_in_their_order(full_outbox: None) -> None:
     found = OutgoingEvent.objects.read(LANES[:2], Cut(rows=3, size=10_000_000), "default")
-    assert [(row.lane.number, int(row.event_id)) for row in found] == [
+    assert [(row.number, int(row.event_id)) for row in found] == [
         (1, 1),
         (0, 16),
         (1, 17),

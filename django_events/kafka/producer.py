@@ -149,38 +149,34 @@ class Producer:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""
         checked = 0
         wire_names: dict[str, str] = {}
+        produce, reports = self._client.produce, self._reports  # this loop runs for every row of the outbox
         try:
-            for token, record in records:
+            for token, (topic, key, value, headers) in records:
                 self._produced += 1
-                report = partial(_append_report, self._reports, token, record.topic)
+                report = partial(_append_report, reports, token, topic)
+                wire_name = wire_names.get(topic) or wire_names.setdefault(topic, names.on_wire(topic))
                 try:
-                    topic = wire_names.get(record.topic) or wire_names.setdefault(
-                        record.topic, names.on_wire(record.topic)
-                    )
-                    self._produce_one(topic, record, report, deadline)
+                    produce(wire_name, value=value, key=key, headers=headers, on_delivery=report)
+                except BufferError:
+                    self._make_room(deadline)
+                    produce(wire_name, value=value, key=key, headers=headers, on_delivery=report)
                 except KafkaException as error:
                     report(error.args[0], None)
                     break
                 if self._produced % _REPORTS_SERVED_EVERY == 0:
                     self._client.poll(0)
-                    if any(error for _, _, error in self._reports[checked:]):
+                    if any(error for _, _, error in reports[checked:]):
                         break
-                    checked = len(self._reports)
+                    checked = len(reports)
         except (BufferError, KafkaException, SystemError) as error:
             return [_text(error)]
         return []
 
-    def _produce_one(self, topic: str, record: Record, report: _OnDelivery, deadline: float) -> None:
-        while True:
-            try:
-                self._client.produce(
-                    topic, value=record.value, key=record.key, headers=record.headers, on_delivery=report
-                )
-                return
-            except BufferError:  # full of records whose reports nobody has served yet
-                if time.monotonic() >= deadline:
-                    raise
-                self._client.poll(0.05)
+    def _make_room(self, deadline: float) -> None:
+        """librdkafka's queue is full of records whose reports nobody has served yet, or of ones on their way."""
+        before = len(self._client)
+        while len(self._client) >= before and time.monotonic() < deadline:
+            self._client.poll(0.05)
 
     def _wait(self, deadline: float) -> list[str]:
         """Wait until every record is reported, in slices, so that a signal to the process is seen.

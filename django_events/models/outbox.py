@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers, Record
-from django_events.models.statements import fetch
+from django_events.models.statements import execute_binary, fetch, fetch_binary
 
 LANES_PER_TOPIC = 16
 """Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
@@ -38,16 +38,30 @@ class SavedRow(NamedTuple):
 
 
 class WaitingRow(NamedTuple):
-    """A row of the outbox, read in order to send it."""
+    """A row of the outbox, read in order to send it: as it comes from the database, because there are many."""
 
     id: int
-    lane: LaneName
+    topic: str
+    number: int
+    """Of its lane."""
     event_id: str
     saved_at: float
     """Seconds since 1970."""
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    """As the column has them."""
     size: int
     """Bytes of body and headers, as ``Cut`` counts them."""
-    record: Record
+
+    @property
+    def lane(self) -> LaneName:
+        return LaneName(self.topic, self.number)
+
+    @property
+    def record(self) -> Record:
+        """What is to be sent, with headers of its own."""
+        return Record(self.topic, self.key, self.value, _headers_decoder.decode(self.headers))
 
 
 class Backlog(NamedTuple):
@@ -142,10 +156,9 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
     def read(self, lanes: Sequence[LaneName], cut: Cut, using: str) -> list[WaitingRow]:
         """The oldest rows of each lane, without gaps, in the order in which they were written."""
         if connections[using].vendor == "postgresql":
-            found = [_waiting_row(*row) for row in fetch(using, _SQL_READ, [*_as_columns(lanes), *cut])]
-        else:
-            found = [row for lane in lanes for row in self._read_lane(lane, cut, using)]
-        return sorted(found, key=attrgetter("id"))
+            rows = fetch_binary(using, _SQL_READ, [*_as_columns(lanes), *cut])
+            return sorted(map(WaitingRow._make, rows), key=itemgetter(0))
+        return sorted((row for lane in lanes for row in self._read_lane(lane, cut, using)), key=itemgetter(0))
 
     def _read_lane(self, lane: LaneName, cut: Cut, using: str) -> Iterator[WaitingRow]:
         total = 0
@@ -155,13 +168,13 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
                 return
             size = len(value or b"") + len(headers)
             total += size
-            yield _waiting_row(id, topic, number or 0, event_id, saved_at.timestamp(), key, value, headers, size)
+            bodies = (_as_bytes(key), _as_bytes(value), bytes(headers))
+            yield WaitingRow(id, topic, number or 0, event_id, saved_at.timestamp(), *bodies, size)
 
     def delete_acknowledged(self, ids: Sequence[int], using: str) -> None:
         """Delete rows that Kafka has acknowledged."""
         if connections[using].vendor == "postgresql":
-            with connections[using].cursor() as cursor:
-                cursor.execute(_SQL_DELETE, [list(ids)])
+            execute_binary(using, _SQL_DELETE, [list(ids)])
         else:
             for start in range(0, len(ids), 500):  # far below the parameters that any database takes
                 self.using(using).filter(pk__in=ids[start : start + 500]).delete()
@@ -290,21 +303,6 @@ def _row_of(event_id: str, record: Record) -> OutgoingEvent:
         value=record.value,
         headers=msgspec.msgpack.encode(record.headers),
     )
-
-
-def _waiting_row(
-    id: int,
-    topic: str,
-    lane: int,
-    event_id: str,
-    saved_at: float,
-    key: bytes | None,
-    value: bytes | None,
-    headers: bytes,
-    size: int,
-) -> WaitingRow:
-    record = Record(topic, _as_bytes(key), _as_bytes(value), _headers_decoder.decode(headers))
-    return WaitingRow(id, LaneName(topic, lane), event_id, saved_at, size, record)
 
 
 def _as_bytes(value: bytes | memoryview | None) -> bytes | None:

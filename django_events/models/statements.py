@@ -14,6 +14,26 @@ def fetch(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
+def fetch_binary(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of one statement on PostgreSQL, in its binary format: bytes are not turned into hex and back."""
+    return list(_binary_cursor(using, sql, params).fetchall())
+
+
+def execute_binary(using: str, sql: str, params: Sequence[Any]) -> None:
+    """One statement on PostgreSQL that gives no rows, with its parameters in the binary format."""
+    _binary_cursor(using, sql, params)
+
+
+def _binary_cursor(using: str, sql: str, params: Sequence[Any]) -> Any:
+    """Django's own cursor puts parameters into the text of a statement, and gets text back."""
+    from psycopg import Cursor
+
+    wrapper = connections[using]
+    wrapper.ensure_connection()
+    with wrapper.wrap_database_errors:
+        return Cursor(wrapper.connection).execute(sql, params, prepare=False, binary=True)
+
+
 @contextmanager
 def lock_timeout(using: str, bound: str) -> Iterator[None]:
     """Bound the wait for locks inside, and set what was set before; SET LOCAL, for the sake of PgBouncer."""

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from django.db import connections, transaction
 
 from django_events import crash_points, signals
-from django_events.cloudevents import SEQUENCE_HEADER
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
 from django_events.producing.batch import BatchSize
 from django_events.producing.courier import Courier, Sending
@@ -149,8 +148,6 @@ class Sender:
         rows = OutgoingEvent.objects.read(locked, cut, using)
         if len(rows) >= cut.rows * len(locked):  # a full read: the rest says nothing about the cost of a row
             self._batch.read_took(time.monotonic() - started)
-        for row in rows:
-            row.record.headers.append((SEQUENCE_HEADER, b"%019d" % row.id))
         return rows
 
     def _write_down(self, sending: Sending, using: str) -> None:
@@ -170,7 +167,7 @@ class Sender:
     def _note(self, rows: Sequence[WaitingRow], sending: Sending) -> None:
         """Hold back topics that were refused; what was taken is no longer held."""
         acknowledged = set(sending.acknowledged)
-        self._holds.release({row.lane.topic for row in rows if row.id in acknowledged} - sending.topic_errors.keys())
+        self._holds.release({row.topic for row in rows if row.id in acknowledged} - sending.topic_errors.keys())
         for topic, reason in sending.topic_errors.items():
             self._holds.hold(topic, reason)
 
@@ -194,13 +191,12 @@ def round_transaction(using: str) -> AbstractContextManager[object]:
 def _unfinished(rows: Sequence[WaitingRow], sending: Sending, cut: Cut) -> set[LaneName]:
     """Lanes that still have rows, or may have: not all are done with, or the read was cut short."""
     done = {*sending.acknowledged, *sending.refused}
-    count: Counter[LaneName] = Counter()
-    size: Counter[LaneName] = Counter()
-    for row in rows:
-        count[row.lane] += 1
-        size[row.lane] += row.size
     left = {row.lane for row in rows if row.id not in done}
-    return left | {lane for lane in count if count[lane] >= cut.rows or size[lane] >= cut.size}
+    count = Counter((row.topic, row.number) for row in rows)
+    size: Counter[tuple[str, int]] = Counter()
+    for row in rows:
+        size[row.topic, row.number] += row.size
+    return left | {LaneName(*lane) for lane in count if count[lane] >= cut.rows or size[lane] >= cut.size}
 
 
 def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
@@ -213,8 +209,8 @@ def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
     for row in rows:
         if row.id in acknowledged:
             signals.event_sent.send_robust(
-                sender=row.record.topic,
-                key=row.record.key,
+                sender=row.topic,
+                key=row.key,
                 event_id=row.event_id,
                 saved_at=datetime.fromtimestamp(row.saved_at, UTC),
                 using=using,
@@ -226,10 +222,8 @@ def _tell_set_aside(row: WaitingRow, reason: str, using: str) -> None:
         "The event %s of topic %s (row %d) is set aside, because Kafka refuses it: %s. Nothing waits for it. Send it "
         "again or discard it in the admin of outgoing events",
         row.event_id,
-        row.record.topic,
+        row.topic,
         row.id,
         reason,
     )
-    signals.event_set_aside.send_robust(
-        sender=row.record.topic, key=row.record.key, event_id=row.event_id, error=reason, using=using
-    )
+    signals.event_set_aside.send_robust(sender=row.topic, key=row.key, event_id=row.event_id, error=reason, using=using)
