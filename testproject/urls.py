@@ -1,7 +1,8 @@
 """The pages of the test project."""
 
+from django.contrib import admin
 from django.urls import path
 
 from testproject.shop.views import place_order
 
-urlpatterns = [path("orders", place_order, name="place-order")]
+urlpatterns = [path("admin/", admin.site.urls), path("orders", place_order, name="place-order")]

@@ -135,10 +135,13 @@ class Answer(NamedTuple):
     """Left alone, because their handler runs, or somebody else changes them, right now."""
     undeclared: tuple[str, ...] = ()
     """Left alone: handlers (group/name) that this site does not declare."""
+    changed: tuple[int, ...] = ()
+    """The primary keys of those that it was done to."""
 
     def __add__(self, other: "Answer") -> "Answer":  # type: ignore[override]
         names = tuple(sorted({*self.undeclared, *other.undeclared}))
-        return Answer(self.done + other.done, self.closed + other.closed, self.running + other.running, names)
+        changed = (*self.changed, *other.changed)
+        return Answer(self.done + other.done, self.closed + other.closed, self.running + other.running, names, changed)
 
 
 class DeadLetterManager(models.Manager["DeadLetter"]):
@@ -303,7 +306,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
                     f"{row.group_name}/{row.handler}" for row in here
                 }
                 self.using(using).filter(pk__in=[row.pk for row in here]).update(due_at=Now())
-            answer += answered + Answer(done=len(here), undeclared=tuple(missing))
+            answer += answered + _done(here, undeclared=tuple(missing))
         return answer
 
     def discard(self, ids: Sequence[int], reason: str, by: str, using: str) -> Answer:
@@ -313,7 +316,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             with transaction.atomic(using=using):
                 rows, answered = self._lock(chunk, using)
                 self._close(rows, State.DISCARDED, reason, by, using)
-            answer += answered + Answer(done=len(rows))
+            answer += answered + _done(rows)
         return answer
 
     def edit(self, id: int, value: bytes, using: str) -> Answer:
@@ -321,7 +324,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         with transaction.atomic(using=using):
             rows, answered = self._lock([id], using)
             self.using(using).filter(pk__in=[row.pk for row in rows]).update(edited_value=value, due_at=Now())
-        return answered + Answer(done=len(rows))
+        return answered + _done(rows)
 
     def _lock(self, ids: Sequence[int], using: str) -> tuple[list["DeadLetter"], Answer]:
         """Those of the letters that wait, locked; and why the others are left alone."""
@@ -549,6 +552,10 @@ def _moved(before: int, after: int, newest: FailureKind) -> list[Change]:
     if before == after:
         return [Change(after, newest=newest)]
     return [Change(before, open_letters=-1), Change(after, 1, 1, newest)]
+
+
+def _done(rows: Sequence[DeadLetter], undeclared: tuple[str, ...] = ()) -> Answer:
+    return Answer(done=len(rows), undeclared=undeclared, changed=tuple(row.pk for row in rows))
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -1,0 +1,58 @@
+"""Finds dead letters by what somebody writes into the search box."""
+
+from typing import Any
+
+import msgspec
+from django.db.models import BinaryField, BooleanField, Func, Q, QuerySet, Value
+from django.db.models.functions import Length
+
+from django_events import redaction
+from django_events.admin.payloads import parsed, payload_of
+from django_events.conf import settings
+from django_events.models import DeadLetter
+from django_events.models.windows import WINDOW, as_table, beginning_with
+
+LONGEST_PAYLOAD = 100_000
+"""Bytes of a payload that is searched."""
+
+BODIES = ("value", "edited_value")
+
+
+def search(rows: QuerySet[DeadLetter], term: str, *, in_payloads: bool) -> QuerySet[DeadLetter]:
+    """Letters anywhere whose key or event id begins so; if one may see payloads, also those of the window whose error
+    or payload has it."""
+    every = DeadLetter.objects.using(rows.db)
+    found = [beginning_with(every.all(), column, term).values("pk") for column in ("key_text", "event_id")]
+    if in_payloads:
+        found += [rows.filter(message__icontains=term).values("pk"), _with_payload(rows, term).values("pk")]
+    first, *others = found
+    return as_table(every.filter(pk__in=first.union(*others))[: len(found) * WINDOW])
+
+
+def _with_payload(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
+    needle = Value(term.encode("utf-8", "surrogatepass"), output_field=BinaryField())
+    lengths = {f"{body}_length": Length(body) for body in BODIES}
+    holds = (Q(**{f"{body}_length__lte": LONGEST_PAYLOAD}) & Q(_Holds(body, needle)) for body in BODIES)
+    found = rows.alias(**lengths).filter(Q(*holds, _connector=Q.OR))
+    if not settings.REDACT:
+        return found
+    # Who searches for a hidden value must not learn that it is there.
+    return rows.filter(pk__in=[letter.pk for letter in found.iterator() if _shows(letter, term)])
+
+
+def _shows(letter: DeadLetter, term: str) -> bool:
+    """Whether the payload has the term even without what is hidden."""
+    shown = (redaction.payload(parsed(payload_of(letter, edited=edited))) for edited in (False, True))
+    return any(term in msgspec.json.encode(payload).decode() for payload in shown)
+
+
+class _Holds(Func):
+    """Whether bytes have these others in them."""
+
+    function = "instr"
+    output_field = BooleanField()
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        turned = self.copy()
+        turned.set_source_expressions(self.get_source_expressions()[::-1])
+        return turned.as_sql(compiler, connection, template="position(%(expressions)s) > 0", arg_joiner=" in ")

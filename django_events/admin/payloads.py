@@ -1,0 +1,117 @@
+"""A dead letter's payload as people read it: pretty JSON, text or bytes; cut, and without what REDACT hides."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+from django.utils.translation import gettext as _
+
+from django_events import cloudevents, redaction
+from django_events.admin.texts import printable
+from django_events.cloudevents import Attributes
+from django_events.consuming import repair
+from django_events.exceptions import DecodeError
+from django_events.kafka.record import ReceivedRecord
+from django_events.models import DeadLetter
+
+SHOWN = 100_000
+"""Characters that a page shows."""
+
+_BYTES_A_LINE = 16
+
+
+class Shown(NamedTuple):
+    """A payload on a page."""
+
+    text: str
+    kind: str
+    """What the text is, for people."""
+    is_cut: bool
+    size: int
+    """Bytes of the whole."""
+
+
+def shown(data: bytes | None) -> Shown:
+    """What a page shows of these bytes. Never raises."""
+    if data is None:
+        return Shown("", _("no payload (a tombstone)"), False, 0)
+    text, kind = _readable(data)
+    text = printable(text)
+    return Shown(text[:SHOWN], kind, len(text) > SHOWN, len(data))
+
+
+def download(data: bytes | None) -> bytes:
+    """The bytes, without what is hidden."""
+    payload = parsed(data)
+    hidden = redaction.payload(payload)
+    return data or b"" if hidden == payload else msgspec.json.encode(hidden)
+
+
+def parsed(data: bytes | None) -> Any:
+    """The JSON in the bytes; None if they are none."""
+    try:
+        return msgspec.json.decode(data or b"null")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def record_of(letter: DeadLetter, *, edited: bool) -> ReceivedRecord:
+    """The letter's record with the edited body, or with its own. Without an edited body they are the same."""
+    record = repair.letter_record(letter)
+    return record if edited else record._replace(value=None if letter.value is None else bytes(letter.value))
+
+
+def attributes_of(record: ReceivedRecord) -> Attributes | str:
+    """What the record says of itself, or why it cannot be read."""
+    try:
+        return cloudevents.decode(record)
+    except DecodeError as error:
+        return str(error)
+
+
+def payload_of(letter: DeadLetter, *, edited: bool) -> bytes | None:
+    """The payload's bytes; the whole body if the record cannot be read."""
+    record = record_of(letter, edited=edited)
+    attributes = attributes_of(record)
+    return record.value if isinstance(attributes, str) else attributes.data
+
+
+def secrets_of(letter: DeadLetter) -> frozenset[str]:
+    """The texts that REDACT hides in the letter, to be looked for in its errors."""
+    found: frozenset[str] = frozenset()
+    for edited in (False, True):
+        attributes = attributes_of(record_of(letter, edited=edited))
+        headers = () if isinstance(attributes, str) else attributes.headers
+        found |= redaction.secrets(parsed(payload_of(letter, edited=edited)), headers)
+    return found
+
+
+def _readable(data: bytes) -> tuple[str, str]:
+    try:
+        payload = msgspec.json.decode(data)
+        visible = redaction.payload(payload)
+        # As it came if nothing is hidden: decoding and encoding would round long numbers.
+        raw = data if visible == payload else msgspec.json.encode(visible)
+        return msgspec.json.format(raw).decode(), _("JSON")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _plain(data)
+
+
+def _plain(data: bytes) -> tuple[str, str]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return _hex(data), _("bytes that are no text, in hexadecimal")
+    if text.isprintable() or all(letter.isprintable() or letter in "\r\n\t" for letter in text):
+        return text, _("text, but no JSON")
+    return _hex(data), _("bytes that are no text, in hexadecimal")
+
+
+def _hex(data: bytes) -> str:
+    """Like a debugger: the place, the bytes, and the same in letters where there are any."""
+    lines = range(0, min(len(data), SHOWN // 4), _BYTES_A_LINE)
+    return "\n".join(_hex_line(start, data[start : start + _BYTES_A_LINE]) for start in lines)
+
+
+def _hex_line(start: int, part: bytes) -> str:
+    letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+    return f"{start:06x}  {part.hex(' '):<{3 * _BYTES_A_LINE}} {letters}"
