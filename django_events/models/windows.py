@@ -70,7 +70,7 @@ def reading_along_indexes(using: str) -> Iterator[None]:
 
 # Plans that read all rows that fit, and so perhaps every one. jit: a plan that looks expensive would be compiled.
 _MISLEADING = [
-    "enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit",
+    "enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_incremental_sort", "enable_hashjoin", "enable_mergejoin", "jit",
 ]  # fmt: skip
 _SQL_SETTINGS = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
 _SQL_SET = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
@@ -95,7 +95,8 @@ class _AsPatternsAre(OrderBy):
     """The order of the index that PostgreSQL has for prefixes (``varchar_pattern_ops``)."""
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
-        return self.as_sql(compiler, connection, template="%(expression)s USING ~<~")
+        # Django looks for the word ASC in what orders, which PostgreSQL does not have here.
+        return self.as_sql(compiler, connection, template="%(expression)s USING ~<~ /* ASC */")
 
 
 class _Row(Func):
