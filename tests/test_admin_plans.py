@@ -6,6 +6,7 @@ it then tells which statement read most, and which pages took longest.
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,8 @@ FILL = [
         CASE WHEN n % 5 = 0 THEN 'hot' ELSE 'key-' || n % 5000 END, 'e-' || n, CASE WHEN n < 100 THEN 4 ELSE 1 END,
         'ValueError', 'no', n % 30, 0, now() - ({LETTERS} - n) * interval '1 minute' - interval '1 day',
         now() - ({LETTERS} - n) * interval '1 minute', n % 2 = 0,
-        CASE WHEN n % 6 = 0 THEN now() END, '', '', convert_to('{{"number": ' || n || '}}', 'UTF8'), '\\x90', 0, n, 0, n,
+        CASE WHEN n % 6 = 0 THEN now() END, '', '',
+        convert_to('{{"number": ' || n || '}}', 'UTF8'), '\\x90', 0, n, 0, n,
         md5(n::text)::uuid, md5((n % 5000)::text)::uuid
     FROM generate_series(1, {LETTERS}) n
     """,
@@ -170,9 +172,9 @@ def visitor(request: pytest.FixtureRequest, big_tables: None, admin_client: Clie
     MOST.clear()
     yield admin_client
     for address, seconds in sorted(TIMES.items(), key=lambda pair: -pair[1])[:10]:
-        print(f"{request.param}: {seconds * 1000:5.0f} ms  {address}")
+        sys.stdout.write(f"{request.param}: {seconds * 1000:5.0f} ms  {address}\n")
     for address, rows in sorted(MOST.items(), key=lambda pair: -pair[1])[:5]:
-        print(f"{request.param}: {rows:,} rows  {address}")
+        sys.stdout.write(f"{request.param}: {rows:,} rows  {address}\n")
 
 
 def test_pages_read_no_more_rows_than_they_say_and_say_so(visitor: Client) -> None:

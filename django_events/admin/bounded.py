@@ -12,6 +12,7 @@ from django.db import models, router
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from django_events.admin.date_links import DateLinks, date_links
@@ -53,7 +54,10 @@ class BoundedChangeList(ChangeList):
     view: View
 
     def get_filters(self, request: HttpRequest) -> Any:
-        found = super().get_filters(request)
+        try:
+            found = super().get_filters(request)
+        except ValueError as error:  # such as the year 9999, after which Django looks for the next
+            raise IncorrectLookupParameters(error) from error
         specs, lookups = found[0], found[2]
         self.chosen = {name: str(value) for spec in specs for name, value in _values_of(spec)}
         self.view = self.model_admin.view(request, self.chosen, self.query, self._dates(lookups))
@@ -145,6 +149,10 @@ class BoundedAdmin(ModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         with reading_along_indexes(self.database):
             return super().get_changelist_instance(request)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str

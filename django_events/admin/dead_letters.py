@@ -32,9 +32,9 @@ from django_events.admin.letter_filters import (
 )
 from django_events.admin.letter_search import LONGEST_PAYLOAD, search
 from django_events.admin.letter_window import letters
-from django_events.admin.names_filters import FailureFilter, GroupFilter, HandlerFilter, TopicFilter
+from django_events.admin.names_filters import HANDLER, FailureFilter, GroupFilter, HandlerFilter, TopicFilter
 from django_events.admin.repairs import REPAIRS
-from django_events.admin.texts import cut, key_in_words, moment
+from django_events.admin.texts import breakable, cut, key_in_words, moment, short_name
 from django_events.conf import settings
 from django_events.consuming import repair
 from django_events.models import DeadLetter, State
@@ -46,12 +46,23 @@ class Ability(NamedTuple):
 
     title: str
     address: str
+    look: str = ""
+    """The class of its button."""
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(BoundedAdmin):
-    list_display = ("error", "shown_state", "next_try", "topic", "group_name", "handler", "shown_key", "attempts",
-                    "first", "last")  # fmt: skip
+    list_display = (
+        "error",
+        "shown_state",
+        "next_try",
+        "last",
+        "attempts",
+        "shown_handler",
+        "shown_topic",
+        "shown_key",
+        "first",
+    )
     list_display_links = ("error",)
     list_filter = (StateFilter, TopicFilter, GroupFilter, HandlerFilter, FailureFilter, KeyFilter, AttemptsFilter,
                    FirstFailureFilter, LastFailureFilter, NextTryFilter)  # fmt: skip
@@ -76,10 +87,12 @@ class DeadLetterAdmin(BoundedAdmin):
         changes = super().get_changelist_instance(request)
         messages = error_messages(changes.result_list) if self.may_see_payload(request) else {}
         for letter in changes.result_list:
-            letter.shown_error = cut(": ".join(filter(None, (letter.exception, messages.get(letter.pk)))))
+            name = short_name(letter.exception)
+            letter.shown_error = cut(": ".join(filter(None, (name, messages.get(letter.pk)))))
+        changes.search_help_text = self._search_help(request)
         return changes
 
-    def get_search_help_text(self, request: HttpRequest) -> str:
+    def _search_help(self, request: HttpRequest) -> str:
         if self.may_see_payload(request):
             return _("The beginning of a key or event id, or anything in the error or the payload (up to 100 kB).")
         return _("The beginning of a key or event id.")
@@ -95,6 +108,14 @@ class DeadLetterAdmin(BoundedAdmin):
     @admin.display(description=gettext_lazy("next try"), ordering="due_at")
     def next_try(self, letter: DeadLetter) -> str:
         return wording.next_try(letter, repair.declared_handlers())
+
+    @admin.display(description=gettext_lazy("handler"), ordering=HANDLER)
+    def shown_handler(self, letter: DeadLetter) -> str:
+        return breakable(f"{letter.group_name}/{letter.handler}")
+
+    @admin.display(description=gettext_lazy("topic"), ordering="topic")
+    def shown_topic(self, letter: DeadLetter) -> str:
+        return breakable(letter.topic)
 
     @admin.display(description=gettext_lazy("key"), ordering="key_text")
     def shown_key(self, letter: DeadLetter) -> str:
@@ -197,11 +218,14 @@ class DeadLetterAdmin(BoundedAdmin):
         can_run = not wording.undeclared(letter)
         can_edit = can_run and self.may(request, "edit") and self.may_see_payload(request)
         found = [
-            (can_run and self.may(request, "retry"), _("Retry now"), self.address("retry", ids=letter.pk)),
-            (can_edit, _("Edit and retry"), self.address("edit", letter.pk)),
-            (self.may(request, "discard"), _("Discard"), self.address("discard", ids=letter.pk)),
+            (can_run and self.may(request, "retry"), Ability(_("Retry now"), self.address("retry", ids=letter.pk))),
+            (can_edit, Ability(_("Edit and retry"), self.address("edit", letter.pk))),
+            (
+                self.may(request, "discard"),
+                Ability(_("Discard"), self.address("discard", ids=letter.pk), "events-destructive"),
+            ),
         ]
-        return [Ability(title, address) for is_given, title, address in found if is_given]
+        return [ability for is_given, ability in found if is_given]
 
     def _links(self, letter: DeadLetter) -> list[Ability]:
         found = [

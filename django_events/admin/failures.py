@@ -14,8 +14,15 @@ from django.utils.translation import gettext_lazy
 from django_events import redaction
 from django_events.admin import payloads
 from django_events.admin.bounded import BoundedAdmin, Dates, View
-from django_events.admin.names_filters import ExceptionFilter, GroupFilter, HandlerFilter, TopicFilter, newest_failures
-from django_events.admin.texts import cut, moment
+from django_events.admin.names_filters import (
+    HANDLER,
+    ExceptionFilter,
+    GroupFilter,
+    HandlerFilter,
+    TopicFilter,
+    newest_failures,
+)
+from django_events.admin.texts import breakable, cut, moment, short_name
 from django_events.conf import settings
 from django_events.consuming import repair
 from django_events.models import DeadLetter, Failure
@@ -24,7 +31,7 @@ from django_events.models.windows import WINDOW, reading_along_indexes, window
 
 @admin.register(Failure)
 class FailureAdmin(BoundedAdmin):
-    list_display = ("exception", "error", "shown_handler", "topic", "open_letters", "all_letters", "first", "last")
+    list_display = ("error", "open_letters", "all_letters", "last", "shown_handler", "shown_topic", "first")
     list_display_links = None
     list_filter = (GroupFilter, HandlerFilter, TopicFilter, ExceptionFilter)
     list_per_page = 50
@@ -48,20 +55,25 @@ class FailureAdmin(BoundedAdmin):
         with reading_along_indexes(self.database):
             messages = error_messages(changes.result_list) if self.may_see_messages(request) else {}
         for failure in changes.result_list:
-            failure.shown_error = cut(messages.get(failure.pk, "–"))
+            failure.shown_error = cut(messages.get(failure.pk, ""))
         return changes
 
     def may_see_messages(self, request: HttpRequest) -> bool:
         """Errors quote payloads, so who may not see these does not see errors' texts either."""
         return request.user.has_perm(f"{self.opts.app_label}.view_payload")
 
-    @admin.display(description=gettext_lazy("error"))
+    @admin.display(description=gettext_lazy("error"), ordering="exception")
     def error(self, failure: Any) -> str:
-        return str(failure.shown_error)
+        html = '<strong title="{}">{}</strong><br>{}'
+        return format_html(html, failure.exception, short_name(failure.exception), failure.shown_error)
 
-    @admin.display(description=gettext_lazy("handler"), ordering="handler")
+    @admin.display(description=gettext_lazy("handler"), ordering=HANDLER)
     def shown_handler(self, failure: Failure) -> str:
-        return f"{failure.group_name}/{failure.handler}"
+        return breakable(f"{failure.group_name}/{failure.handler}")
+
+    @admin.display(description=gettext_lazy("topic"), ordering="topic")
+    def shown_topic(self, failure: Failure) -> str:
+        return breakable(failure.topic)
 
     @admin.display(description=gettext_lazy("open"), ordering="letters_open")
     def open_letters(self, failure: Failure) -> str:

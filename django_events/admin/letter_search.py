@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import msgspec
 from django.db.models import BinaryField, BooleanField, Func, Q, QuerySet, Value
 from django.db.models.functions import Length
 
 from django_events import redaction
-from django_events.admin.payloads import parsed, payload_of
+from django_events.admin import payloads
 from django_events.conf import settings
 from django_events.models import DeadLetter
 from django_events.models.windows import WINDOW, as_table, beginning_with
@@ -24,16 +23,16 @@ def search(rows: QuerySet[DeadLetter], term: str, *, in_payloads: bool) -> Query
     every = DeadLetter.objects.using(rows.db)
     found = [beginning_with(every.all(), column, term).values("pk") for column in ("key_text", "event_id")]
     if in_payloads:
-        found += [rows.filter(message__icontains=term).values("pk"), _with_payload(rows, term).values("pk")]
+        found.append(_with_text(rows, term).values("pk"))
     first, *others = found
     return as_table(every.filter(pk__in=first.union(*others))[: len(found) * WINDOW])
 
 
-def _with_payload(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
+def _with_text(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
     needle = Value(term.encode("utf-8", "surrogatepass"), output_field=BinaryField())
     lengths = {f"{body}_length": Length(body) for body in BODIES}
     holds = (Q(**{f"{body}_length__lte": LONGEST_PAYLOAD}) & Q(_Holds(body, needle)) for body in BODIES)
-    found = rows.alias(**lengths).filter(Q(*holds, _connector=Q.OR))
+    found = rows.alias(**lengths).filter(Q(Q(message__icontains=term), *holds, _connector=Q.OR))
     if not settings.REDACT:
         return found
     # Who searches for a hidden value must not learn that it is there.
@@ -41,9 +40,10 @@ def _with_payload(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]
 
 
 def _shows(letter: DeadLetter, term: str) -> bool:
-    """Whether the payload has the term even without what is hidden."""
-    shown = (redaction.payload(parsed(payload_of(letter, edited=edited))) for edited in (False, True))
-    return any(term in msgspec.json.encode(payload).decode() for payload in shown)
+    """Whether the error or the payload has the term even without what is hidden."""
+    message = redaction.text(letter.message, payloads.secrets_of(letter))
+    bodies = (payloads.payload_of(letter, edited=edited) for edited in (False, True))
+    return term.lower() in message.lower() or any(term.encode() in payloads.download(body) for body in bodies)
 
 
 class _Holds(Func):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from django.contrib import admin
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -12,34 +11,36 @@ from django.utils.translation import gettext_lazy
 
 from django_events import cloudevents
 from django_events.admin.bounded import BoundedAdmin, Dates, View
-from django_events.admin.texts import cut, key_in_words, moment, span
+from django_events.admin.texts import breakable, cut, key_in_words, moment, span
 from django_events.models import OutgoingEvent
 from django_events.models.windows import WINDOW, window
 
 
 @admin.register(OutgoingEvent)
 class OutgoingEventAdmin(BoundedAdmin):
-    list_display = ("event_id", "topic", "shown_key", "lane", "age", "saved", "shown_error")
+    list_display = ("event_id", "shown_topic", "shown_key", "shown_lane", "age", "saved", "shown_error")
     list_display_links = None
     ordering = ("pk",)
     sortable_by = ()
     search_fields = ("event_id",)
-
-    def get_search_help_text(self, request: HttpRequest) -> str:
-        return _("An event id, among the oldest %s events.") % f"{WINDOW:,}"
+    search_help_text = gettext_lazy("The beginning of an event id, among the oldest 10,000 events.")
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
         rows = window(OutgoingEvent.objects.using(self.database), ["id"], backwards=False)
         if text:
-            rows = rows.filter(Q(event_id=text) | Q(event_id__startswith=text))
+            rows = rows.filter(event_id__startswith=text)
         return View(rows.defer("value", "headers"), _("the oldest %s outgoing events") % f"{WINDOW:,}")
+
+    @admin.display(description=gettext_lazy("topic"))
+    def shown_topic(self, event: OutgoingEvent) -> str:
+        return breakable(event.topic)
 
     @admin.display(description=gettext_lazy("key"))
     def shown_key(self, event: OutgoingEvent) -> str:
         return cut(key_in_words(cloudevents.to_text(None if event.key is None else bytes(event.key))), 40)
 
     @admin.display(description=gettext_lazy("lane"))
-    def lane(self, event: OutgoingEvent) -> str:
+    def shown_lane(self, event: OutgoingEvent) -> str:
         return _("set aside") if event.lane is None else str(event.lane)
 
     @admin.display(description=gettext_lazy("age"))

@@ -1,9 +1,11 @@
 """Values as people read them: nothing that a page cannot carry, and nothing endless."""
 
+import re
 from datetime import datetime, timedelta
 
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -22,6 +24,17 @@ def cut(text: str, longest: int = CUT) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def short_name(exception: str) -> str:
+    """The name of an exception's type without its module."""
+    return exception.rpartition(".")[2]
+
+
+def breakable(name: str) -> str:
+    """The name of a topic or handler in HTML, with the places at which a line may end."""
+    parts = re.split(r"(?<=[/._-])", printable(name))
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
+
+
 def key_in_words(key: str | None) -> str:
     if key is None:
         return _("no key")
@@ -29,11 +42,12 @@ def key_in_words(key: str | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """The time in HTML, to the second, in the current time zone."""
+    """The time in HTML, in the current time zone; the seconds show when one points at it."""
     if at is None:
         return "–"
     local = timezone.localtime(at)
-    return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}")
+    html = '<time datetime="{}" title="{}">{}</time>'
+    return format_html(html, at.isoformat(), f"{local:%Y-%m-%d %H:%M:%S %Z}", f"{local:%Y-%m-%d %H:%M}")
 
 
 def span(length: timedelta) -> str:

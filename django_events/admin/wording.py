@@ -1,6 +1,7 @@
 """What is told of a dead letter in words: what becomes of it, and what an action has done."""
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -40,8 +41,10 @@ def situation(letter: DeadLetter) -> str:
         return _("It waits behind an older dead letter of its key, and is tried when that one is closed.")
     if letter.due_at is None:
         return _("It waits for you: its handler asked that nothing is tried before somebody says so.")
-    words = next_try(letter, repair.declared_handlers())
-    return _("It is tried next: %s, by whichever consume runs its group.") % words
+    wait = letter.due_at - timezone.now() if letter.due_at else timedelta()
+    if wait < timedelta(seconds=1):
+        return _("It is tried as soon as a “manage.py consume” that runs its group has time.")
+    return _("It is tried again by itself in %s.") % span(wait)
 
 
 def undeclared(letter: DeadLetter) -> str:

@@ -70,8 +70,14 @@ def reading_along_indexes(using: str) -> Iterator[None]:
 
 # Plans that read all rows that fit, and so perhaps every one. jit: a plan that looks expensive would be compiled.
 _MISLEADING = [
-    "enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_incremental_sort", "enable_hashjoin", "enable_mergejoin", "jit",
-]  # fmt: skip
+    "enable_seqscan",
+    "enable_bitmapscan",
+    "enable_sort",
+    "enable_incremental_sort",
+    "enable_hashjoin",
+    "enable_mergejoin",
+    "jit",
+]
 _SQL_SETTINGS = "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name"
 _SQL_SET = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
 
