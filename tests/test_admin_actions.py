@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db.models import Model
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from django_events.admin.dead_letters import DeadLetterAdmin
 from django_events.consuming import repair
 from django_events.models import DeadLetter, State
 from tests.letters import letter, saved, saved_letter
@@ -330,3 +332,19 @@ def test_the_history_is_on_the_page(admin_client: Client) -> None:
     answer = admin_client.get(reverse("admin:django_events_deadletter_history", args=[row.pk]))
     assert answer.status_code == 302
     assert answer["Location"] == f"{LETTERS}{row.pk}/change/"
+
+
+def test_a_site_that_narrows_the_list_narrows_the_actions(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, others = saved(letter(), letter(key_text="bob"))
+
+    def narrowed(self: DeadLetterAdmin, request: HttpRequest) -> QuerySet[DeadLetter]:
+        return DeadLetter.objects.filter(key_text="ann")
+
+    monkeypatch.setattr(DeadLetterAdmin, "get_queryset", narrowed)
+    assert "1 dead letter\n" in admin_client.get(LETTERS).content.decode()
+    admin_client.post(f"{LETTERS}discard/", {"ids": ids(mine, others), "reason": "no"})
+    assert fresh(mine).state == State.DISCARDED
+    assert fresh(others).state == State.WAITING
+    assert admin_client.get(f"{LETTERS}{others.pk}/change/").status_code == 404

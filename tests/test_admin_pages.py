@@ -1,9 +1,10 @@
 """What the admin's pages show, to whom, and that they stand whatever is in an event."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from django_events.admin.date_links import date_links
 from django_events.admin.payloads import SHOWN
 from django_events.consuming import repair
 from django_events.kafka.record import Record
@@ -391,3 +393,39 @@ def test_processed_events_are_listed_newest_first_and_found_by_their_id(page: Pa
     assert found.index("id-2") < found.index("id-1") < found.index("id-0")
     assert "1 processed event" in page(f"{ADMIN}processedevent/", q="id-1")
     assert "0 processed events" in page(f"{ADMIN}processedevent/", q="id-")
+
+
+def test_pages_need_no_inline_scripts_or_styles(page: Page) -> None:
+    row = saved_letter()
+    for path in ("", f"{row.pk}/change/", f"{row.pk}/edit/", f"discard/?ids={row.pk}", f"retry/?ids={row.pk}"):
+        found = page(LETTERS + path)
+        assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", found), path
+        assert not re.search(r"\sstyle=|\son[a-z]+=", found), path
+
+
+def links(first: datetime, last: datetime, **chosen: int) -> tuple[str, list[str]]:
+    """Where the dates above a list lead back to, and what they offer."""
+    params = {f"at__{name}": str(number) for name, number in chosen.items()}
+    found = date_links(params, "at", first, last, lambda new, remove: str(sorted(new.values())))
+    return (found.back.title if found.back else "", [choice.title for choice in found.choices])
+
+
+def test_dates_lie_between_the_first_and_the_last() -> None:
+    first, last = datetime(2024, 11, 28, tzinfo=UTC), datetime(2026, 2, 3, 23, tzinfo=UTC)
+    assert links(first, last) == ("", ["2024", "2025", "2026"])
+    assert links(first, last, year=2024) == ("All dates", ["November 2024", "December 2024"])
+    assert links(first, last, year=2026, month=2) == ("2026", ["February 1", "February 2", "February 3"])
+    assert links(first, last, year=2026, month=2, day=2) == ("February 2026", ["February 2"])
+    assert links(first, last, year=2025)[1][0] == "January 2025"
+    assert len(links(first, last, year=2025, month=2)[1]) == 28
+    assert links(last, last) == ("", ["February 3"])
+
+
+def test_the_dates_above_the_list_are_those_of_what_is_chosen(page: Page) -> None:
+    saved_letter(key_text="old", topic="ledger.entry-closed", last_failed=datetime(2024, 5, 5, tzinfo=UTC))
+    saved_letter()
+    for query in ({"key": "old"}, {"topic": "ledger.entry-closed"}):
+        found = page(LETTERS, **query)
+        assert ">May 5</a>" in found
+        assert ">2026</a>" not in found
+    assert ">2026</a>" in page(LETTERS)

@@ -61,7 +61,7 @@ class BoundedChangeList(ChangeList):
         specs, lookups = found[0], found[2]
         self.chosen = {name: str(value) for spec in specs for name, value in _values_of(spec)}
         self.view = self.model_admin.view(request, self.chosen, self.query, self._dates(lookups))
-        self.root_queryset = self.view.rows
+        self.root_queryset = self.view.rows & self.root_queryset  # which a site may have narrowed
         return found
 
     def get_results(self, request: HttpRequest) -> None:
