@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_events.admin.dead_letters import DeadLetterAdmin
 from django_events.consuming import repair
 from django_events.models import DeadLetter, State
-from tests.letters import letter, saved, saved_letter
+from tests.admin_letters import letter, saved, saved_letter
 from tests.test_admin_pages import LETTERS, login
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from django_events.admin.payloads import SHOWN
 from django_events.consuming import repair
 from django_events.kafka.record import Record
 from django_events.models import DeadLetter, Failure, OutgoingEvent, ProcessedEvent
-from tests.letters import CLOUD_EVENT, letter, saved, saved_letter
+from tests.admin_letters import CLOUD_EVENT, letter, saved, saved_letter
 
 pytestmark = pytest.mark.django_db
 
@@ -310,7 +310,7 @@ def test_filters_of_dead_letters(page: Page) -> None:
         ({"attempts": "2-5"}, {"Two", "Three"}),
         ({"first": "hour"}, {"Three"}),
         ({"last": "day"}, {"Three"}),
-        ({"last": "older"} if one.last_failed < timezone.now() - timedelta(days=7) else {"key": "bob"}, {"Two"}),
+        ({"last": "older"}, {"Two"}),
         ({"next": "undeclared"}, {"Three"}),
         ({"next": "later"}, {"Two"}),
         ({"last_failed__year": str(two.last_failed.year), "last_failed__month": str(two.last_failed.month),
@@ -422,10 +422,10 @@ def test_dates_lie_between_the_first_and_the_last() -> None:
 
 
 def test_the_dates_above_the_list_are_those_of_what_is_chosen(page: Page) -> None:
-    saved_letter(key_text="old", topic="ledger.entry-closed", last_failed=datetime(2024, 5, 5, tzinfo=UTC))
+    saved_letter(key_text="old", topic="ledger.entry-closed", last_failed=datetime(2022, 5, 5, tzinfo=UTC))
     saved_letter()
     for query in ({"key": "old"}, {"topic": "ledger.entry-closed"}):
         found = page(LETTERS, **query)
         assert ">May 5</a>" in found
-        assert ">2026</a>" not in found
-    assert ">2026</a>" in page(LETTERS)
+        assert ">2024</a>" not in found
+    assert ">2024</a>" in page(LETTERS)
