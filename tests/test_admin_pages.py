@@ -233,7 +233,10 @@ def test_an_event_of_the_go_library_shows_its_payload_and_attributes(page: Page)
     assert "<td>go-7</td>" in found
 
 
-def test_of_a_large_payload_the_beginning_is_shown_and_all_of_it_downloaded(admin_client: Client, page: Page) -> None:
+def test_of_a_large_payload_the_beginning_is_shown_and_all_of_it_downloaded(
+    admin_client: Client, page: Page, settings: Any
+) -> None:
+    settings.SECURE_CONTENT_TYPE_NOSNIFF = False  # so that it is not Django that says it
     value = json.dumps({"account": "x" * 1_000_000}).encode()
     row = saved_letter(value=value)
     found = page(change(row))
@@ -253,8 +256,8 @@ def test_bytes_that_are_no_text_are_shown_in_hexadecimal(page: Page) -> None:
 
 
 def test_numbers_stay_as_they_came(page: Page) -> None:
-    found = page(change(saved_letter(value=b'{"account": 123456789012345678901234567890}')))
-    assert "123456789012345678901234567890" in found
+    found = page(change(saved_letter(value=b'{"account": 0.12345678901234567890123456789}')))
+    assert "0.12345678901234567890123456789" in found
 
 
 # ── REDACT ───────────────────────────────────────────────────────────────────────────────────────────────────────

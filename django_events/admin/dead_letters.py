@@ -85,7 +85,8 @@ class DeadLetterAdmin(BoundedAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
-        messages = error_messages(changes.result_list) if self.may_see_payload(request) else {}
+        with reading_along_indexes(self.database):
+            messages = error_messages(changes.result_list) if self.may_see_payload(request) else {}
         for letter in changes.result_list:
             name = short_name(letter.exception)
             letter.shown_error = cut(": ".join(filter(None, (name, messages.get(letter.pk)))))
