@@ -23,7 +23,7 @@ def repair_view(admin: "DeadLetterAdmin", request: HttpRequest, what: Repair) ->
     if not admin.may(request, what.name):
         raise PermissionDenied
     given = request.POST if request.method == "POST" else request.GET
-    ids = _visible(admin, request, _numbers(given.get("ids", "")))
+    ids = _visible(admin, request, numbers(given.get("ids", "")))
     form = what.form(request.POST) if request.method == "POST" else what.form()
     if request.method != "POST" or not form.is_valid():
         return ask(admin, request, what, ids, form=form)
@@ -54,7 +54,7 @@ def ask(
     return TemplateResponse(request, "admin/django_events/deadletter/confirm.html", context)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     """The primary keys in a text such as "3,5,8": at most so many as a page looks at; what is none is left out."""
     found = {int(part) for part in text.split(",") if part.isdecimal() and len(part) < LONGEST_ID}
     return sorted(found)[:WINDOW]

@@ -1,9 +1,12 @@
-"""Outgoing events in the admin: what waits to be sent, the oldest first."""
+"""Outgoing events in the admin: what waits to be sent, the oldest first, and what is set aside."""
 
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -11,25 +14,92 @@ from django.utils.translation import gettext_lazy
 
 from django_events import cloudevents
 from django_events.admin.bounded import BoundedAdmin, Dates, View
+from django_events.admin.confirmation import numbers
+from django_events.admin.letter_filters import ChoiceFilter
+from django_events.admin.set_aside import DISCARD, SEND_AGAIN, SetAsideAction
 from django_events.admin.texts import breakable, cut, key_in_words, moment, span
-from django_events.models import OutgoingEvent
-from django_events.models.windows import WINDOW, window
+from django_events.models import IS_SET_ASIDE, OutgoingEvent
+from django_events.models.windows import WINDOW, reading_along_indexes, window
+
+SET_ASIDE = "aside"
+
+
+class PlaceFilter(ChoiceFilter):
+    """What is set aside, or what waits in a lane."""
+
+    title = gettext_lazy("place")
+    parameter_name = "place"
+    options: ClassVar[Mapping[str, tuple[Any, Q]]] = {
+        SET_ASIDE: (gettext_lazy("set aside"), IS_SET_ASIDE),
+        "lane": (gettext_lazy("waiting in a lane"), ~IS_SET_ASIDE),
+    }
 
 
 @admin.register(OutgoingEvent)
 class OutgoingEventAdmin(BoundedAdmin):
     list_display = ("event_id", "shown_topic", "shown_key", "shown_lane", "age", "saved", "shown_error")
     list_display_links = None
+    list_filter = (PlaceFilter,)
     ordering = ("pk",)
     sortable_by = ()
     search_fields = ("event_id",)
     search_help_text = gettext_lazy("The beginning of an event id, among the oldest 10,000 events.")
+    actions = ("send_again", "discard")
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
-        rows = window(OutgoingEvent.objects.using(self.database), ["id"], backwards=False)
+        every = OutgoingEvent.objects.using(self.database)
+        is_about_set_aside = chosen.get("place") == SET_ASIDE
+        rows = window(every.filter(IS_SET_ASIDE) if is_about_set_aside else every, ["id"], backwards=False)
         if text:
             rows = rows.filter(event_id__startswith=text)
-        return View(rows.defer("value", "headers"), _("the oldest %s outgoing events") % f"{WINDOW:,}")
+        title = (
+            _("the oldest %s events that are set aside") if is_about_set_aside else _("the oldest %s outgoing events")
+        )
+        return View(rows.defer("value", "headers"), title % f"{WINDOW:,}")
+
+    # ── actions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @admin.action(description=SEND_AGAIN.title, permissions=["send_again"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[OutgoingEvent]) -> HttpResponse | None:
+        return self._confirm(request, queryset, SEND_AGAIN)
+
+    @admin.action(description=DISCARD.title, permissions=["discard"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[OutgoingEvent]) -> HttpResponse | None:
+        return self._confirm(request, queryset, DISCARD)
+
+    def _confirm(
+        self, request: HttpRequest, queryset: QuerySet[OutgoingEvent], what: SetAsideAction
+    ) -> HttpResponse | None:
+        """Asks first, with the number of events; acts when a person has said so, on exactly those that were counted."""
+        with reading_along_indexes(self.database):
+            ids = sorted(queryset.filter(IS_SET_ASIDE).values_list("pk", flat=True)[:WINDOW])
+        if "confirmed" in request.POST:
+            ids = sorted({*ids} & {*numbers(request.POST["confirmed"])})
+        form = what.form(request.POST if "confirmed" in request.POST else None)
+        if form.is_valid():
+            assert request.user.is_authenticated
+            self.message_user(request, what.run(ids, request.user, form.cleaned_data, self.database), messages.SUCCESS)
+            return None
+        context = {
+            **self.context(request, what.title),
+            "what": what,
+            "count": len(ids),
+            "ids": ",".join(map(str, ids)),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/django_events/outgoingevent/confirm.html", context)
+
+    def has_send_again_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, SEND_AGAIN)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self._may(request, DISCARD)
+
+    def _may(self, request: HttpRequest, what: SetAsideAction) -> bool:
+        name = f"{self.opts.app_label}.{what.name}_outgoingevent"
+        return self.has_view_permission(request) and request.user.has_perm(name)
+
+    # ── columns ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @admin.display(description=gettext_lazy("topic"))
     def shown_topic(self, event: OutgoingEvent) -> str:

@@ -13,6 +13,7 @@ from django_events.models.dead_letters import (
 from django_events.models.failures import Failure, FailureKind
 from django_events.models.outbox import (
     COUNTED,
+    IS_SET_ASIDE,
     LANES_PER_TOPIC,
     Backlog,
     Cut,
@@ -29,6 +30,7 @@ __all__ = [
     "ALREADY",
     "COUNTED",
     "IS_OPEN",
+    "IS_SET_ASIDE",
     "LANES_PER_TOPIC",
     "Answer",
     "Backlog",

@@ -19,6 +19,8 @@ LANES_PER_TOPIC = 16
 """Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
 
 
+IS_SET_ASIDE = models.Q(lane__isnull=True)
+
 COUNTED = 10_001
 """Rows of one topic that are counted at most: counting a million takes long, and says no more."""
 
@@ -184,22 +186,22 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
         for id in sorted(errors):
             self.using(using).filter(pk=id).update(lane=None, error=errors[id])
 
-    def send_again(self, ids: Sequence[int], using: str) -> int:
-        """Give rows that were set aside their lanes back; returns how many. Later events of their keys may be in Kafka
+    def send_again(self, ids: Sequence[int], using: str) -> list[int]:
+        """Give rows that were set aside their lanes back; returns their ids. Later events of their keys may be in Kafka
         already. Idempotent; waits for nobody."""
         with transaction.atomic(using=using):
             rows = list(self._set_aside(ids, using))
             for row in rows:
                 lane = lane_of(row.topic, _as_bytes(row.key), row.event_id).number
                 self.using(using).filter(pk=row.pk).update(lane=lane, error=None)
-        return len(rows)
+        return [row.pk for row in rows]
 
-    def discard(self, ids: Sequence[int], using: str) -> int:
-        """Delete rows that were set aside: their events are never sent. Returns how many. Waits for nobody."""
+    def discard(self, ids: Sequence[int], using: str) -> list[int]:
+        """Delete rows that were set aside: their events are never sent. Returns their ids. Waits for nobody."""
         with transaction.atomic(using=using):
             found = [row.pk for row in self._set_aside(ids, using)]
             self.using(using).filter(pk__in=found).delete()
-        return len(found)
+        return found
 
     def backlogs(self, using: str) -> list[Backlog]:
         """What each topic has in the outbox. Reads a bounded number of rows of each."""
@@ -216,7 +218,7 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
 
     def _set_aside(self, ids: Sequence[int], using: str) -> "models.QuerySet[OutgoingEvent]":
         """Those of the rows that are set aside and that nobody else changes, locked."""
-        rows = self.using(using).filter(pk__in=ids, lane=None).only("pk", "topic", "key", "event_id").order_by("pk")
+        rows = self.using(using).filter(IS_SET_ASIDE, pk__in=ids).only("pk", "topic", "key", "event_id").order_by("pk")
         return rows.select_for_update(skip_locked=True)
 
 
@@ -242,7 +244,14 @@ class OutgoingEvent(models.Model):
         verbose_name = _("outgoing event")
         verbose_name_plural = _("outgoing events")
         default_permissions = ("view",)
-        indexes = (models.Index(fields=["topic", "lane", "id"], name="django_events_outgoing_lane"),)
+        permissions = (
+            ("send_again_outgoingevent", "Can send outgoing events that are set aside again"),
+            ("discard_outgoingevent", "Can discard outgoing events that are set aside"),
+        )
+        indexes = (
+            models.Index(fields=["topic", "lane", "id"], name="django_events_outgoing_lane"),
+            models.Index(fields=["id"], condition=IS_SET_ASIDE, name="django_events_set_aside"),
+        )
 
     def __str__(self) -> str:
         return f"{self.topic} {self.event_id}"
