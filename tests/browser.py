@@ -5,13 +5,16 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.services.installing import chromium
+PATIENCE = 30_000
+"""Milliseconds for which something is waited for that a page is to show."""
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A browser without a window; it ends with the block. Raises Unavailable if there is no Chromium."""
-    program = chromium()
+def browser(program: str) -> Iterator[Browser]:
+    """This Chromium, without a window; it ends with the block.
+
+    Inside, a loop runs in the caller's thread, so Django refuses to use the database there.
+    """
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program)
         try:
@@ -21,7 +24,8 @@ def browser() -> Iterator[Browser]:
 
 
 def log_in(page: Page, address: str, user: str, password: str) -> None:
-    """Log in at this address of the admin, and come back to it."""
+    """Log in at this address of the admin, and come back to it. From then on what is looked for is waited for."""
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(password)

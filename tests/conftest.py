@@ -1,6 +1,7 @@
 """What pytest loads for all tests: which of them can run here, and a loud word about those that cannot."""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -21,9 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = len(terminalreporter.getreports("skipped"))
-    missing = [name for name, is_there in NEEDS.items() if not is_there]
-    if skipped and missing:
+    reasons = Counter(str(report.longrepr[-1]) for report in terminalreporter.getreports("skipped"))
+    if reasons:
         terminalreporter.section("NOT EVERYTHING RAN", sep="!", red=True, bold=True)
-        terminalreporter.line(f"{skipped} tests did not run, because there is no {' and no '.join(missing)}.")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count} tests did not run. {reason}")
         terminalreporter.line("Run ./dev test, which starts what is missing where it can.")

@@ -17,7 +17,7 @@ from django_events.consuming.service import Service
 from django_events.kafka import spec
 from tests.broker import Broker
 from tests.processes import Site
-from tests.services import REQUIRED
+from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaServer
 
@@ -110,3 +110,12 @@ def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractC
             assert service.stop(30), "a group did not end"
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser."""
+    try:
+        return installing.chromium()
+    except Unavailable as error:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no browser: {error}")

@@ -164,4 +164,6 @@ class Story:
             raise StoryFailed("an order has not exactly one invoice and one confirmation")
         if all_resolved and not balance.is_all_resolved():
             raise StoryFailed("a dead letter is not resolved")
-        self._say("Every event arrived and took effect once.")
+        waiting = self._open_letters()
+        but = f", but for {waiting} that wait as dead letters" if waiting else ""
+        self._say(f"Every event arrived and took effect once{but}.")
