@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import os
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,12 +14,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from django_events.consuming import repair
 from django_events.management.dead_letters import acting, exporting, listing, selection
 from django_events.management.table import Column, Table
 from django_events.models import DeadLetter, DeadLetterAttempt, Failure, State
 from tests.letters import a_letter, project
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -348,6 +353,21 @@ def test_export_has_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1]["key"] is None
     assert lines[1]["body"] is None
     assert lines[0]["redacted"] is False
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    letter(value=b"x" * 1_000_000)  # more than a pipe holds
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    command = [sys.executable, "manage.py", "events", "dead-letters", "export"]
+    env = {**os.environ, "DATABASE_URL": database}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.read(5) == b'{"id"'
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
 
 
 # ── what nobody may see, and what would harm a terminal ──────────────────────────────────────────────────────────────
