@@ -70,7 +70,7 @@ class Running:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "demo"],
                 cwd=ROOT,
-                env=environment({}),
+                env=environment({"TMPDIR": str(output.parent)}),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
