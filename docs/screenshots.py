@@ -32,6 +32,8 @@ TERMINAL = """
 <pre style="margin: 0; padding: 20px 24px; width: max-content; color: #d7dae0; font: 14px/1.45 monospace">{}</pre>
 """
 
+END_OF_CONTENT = "Math.ceil(document.querySelector('#content').getBoundingClientRect().bottom + window.scrollY) + 20"
+
 
 class Look(NamedTuple):
     """How pages are looked at."""
@@ -151,7 +153,7 @@ def take(page: Page, look: Look, name: str, address: str, links: list[str] | Non
         page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Go")).first.click()
         page.wait_for_load_state()
     page.evaluate(HIDE_CHECKOUT, str(ROOT))
-    height = min(page.evaluate("document.documentElement.scrollHeight"), look.tallest)
+    height = min(page.evaluate(END_OF_CONTENT), look.tallest)
     page.screenshot(
         path=IMAGES / f"{name}{look.name}.png",
         full_page=True,
