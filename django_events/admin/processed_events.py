@@ -15,7 +15,7 @@ from django_events.models.windows import WINDOW, as_table, window
 
 @admin.register(ProcessedEvent)
 class ProcessedEventAdmin(BoundedAdmin):
-    list_display = ("shown_id", "topic", "source", "group_name", "handler", "processed")
+    list_display = ("shown_id", "topic", "source", "handled_by", "processed")
     list_display_links = None
     ordering = ("-processed_at",)
     sortable_by = ()
@@ -32,6 +32,10 @@ class ProcessedEventAdmin(BoundedAdmin):
     @admin.display(description=gettext_lazy("event id"))
     def shown_id(self, event: ProcessedEvent) -> str:
         return cut(event.event_id)
+
+    @admin.display(description=gettext_lazy("handler"))
+    def handled_by(self, event: ProcessedEvent) -> str:
+        return f"{event.group_name}/{event.handler}"
 
     @admin.display(description=gettext_lazy("processed at"))
     def processed(self, event: ProcessedEvent) -> str:
