@@ -10,7 +10,7 @@ from django.db.models.functions import Concat
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from django_events.admin.texts import cut
+from django_events.admin.texts import breakable, cut, short_name
 from django_events.models import Failure
 from django_events.models.windows import window
 
@@ -43,7 +43,7 @@ class NameFilter(ParameterFilter):
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, Any]]:
         rows = newest_failures(model_admin.get_queryset(request).db)
         names = rows.values_list(self.column, flat=True).distinct().order_by(self.column)
-        return [(name, name) for name in names[:CHOICES]]
+        return [(name, breakable(name)) for name in names[:CHOICES]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -91,8 +91,15 @@ class FailureFilter(ParameterFilter):
         chosen = self.value()
         if chosen and chosen not in {str(each.pk) for each in found}:
             found += Failure.objects.using(using).filter(pk=chosen)
-        return [(str(each.pk), cut(str(each), 80)) for each in found]
+        return [(str(each.pk), _in_words(each)) for each in found]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         return queryset.filter(failure_id=value) if value else queryset
+
+
+def _in_words(failure: Failure) -> str:
+    return _("%(error)s at %(handler)s") % {
+        "error": cut(short_name(failure.exception), 80),
+        "handler": f"{failure.group_name}/{failure.handler}",
+    }
