@@ -49,7 +49,7 @@ def _failed(failure: Failed, handler: Handler, letter: DeadLetter, began: dateti
         traceback=report.traceback,
         fingerprint=fingerprint(handler.group, handler.name, letter.topic, report.exception, report.message),
         automatic=policy.on_failure is OnFailure.RETRY_LATER and not policy.is_hopeless(failure.error),
-        delay=policy.later.delay(letter.retries + 1),
+        delay=policy.later.delay(letter.retries + 2),  # the first delay was that of a new letter
         began=began,
         ended=report.at,
         host=host,

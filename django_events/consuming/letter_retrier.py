@@ -6,11 +6,11 @@ import socket
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
+from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
-from django.db import connections
 
 from django_events import crash_points
 from django_events.consuming import repair
@@ -30,6 +30,9 @@ WORKERS = 2
 LOOK = 1.0
 """Seconds between two looks for letters that are due: one cheap query."""
 
+LONGEST_WAIT = 0.2
+"""Seconds that this thread waits for a result: how late it may notice a stop."""
+
 LEASE = 30.0
 """Seconds that a killed or frozen process keeps a letter. A running one renews its lease."""
 
@@ -37,8 +40,9 @@ OUTAGE = Backoff(first=0.5, max=10.0)
 """Seconds between two tries while the database does not answer."""
 
 
-class Leased(NamedTuple):
-    """A letter that a worker has."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Leased:
+    """A letter that a worker has. A letter whose lease has ended may be leased a second time meanwhile."""
 
     letter: DeadLetter
     began: datetime
@@ -60,7 +64,7 @@ class LetterRetrier(threading.Thread):
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
         self._trouble = Trouble(f"Looking for due dead letters of group {group.name}", logger, OUTAGE)
-        self._running: dict[int, Leased] = {}
+        self._running: set[Leased] = set()
         self._unsaved: deque[tuple[DeadLetter, Tried]] = deque()
         self._look_at = 0.0
         self._renew_at = 0.0
@@ -106,11 +110,13 @@ class LetterRetrier(threading.Thread):
         self._collect(block=self._seconds_to_next_look())
 
     def _seconds_to_next_look(self) -> float:
-        """A stop is noticed in between, so the wait is short once it is wished."""
+        """A stop is noticed in between, so the wait is short once it is wished. No look without a free worker."""
         if self._stopping.is_set():
             return 0.05
+        if len(self._running) >= self._workers.count:
+            return LONGEST_WAIT
         until = max(self._look_at, self._trouble.until)
-        return min(max(until - time.monotonic(), 0.0), 0.2)
+        return min(max(until - time.monotonic(), 0.0), LONGEST_WAIT)
 
     def _collect(self, block: float) -> None:
         """Note the results that are there; wait up to ``block`` seconds for the first."""
@@ -124,7 +130,7 @@ class LetterRetrier(threading.Thread):
 
     def _note(self, result: Result[Leased]) -> None:
         leased = result.subject
-        del self._running[leased.letter.pk]
+        self._running.remove(leased)
         (outcome,) = result.outcomes
         handler = repair.handler_of(leased.letter)
         self._unsaved.append((leased.letter, tried(outcome, handler, leased.letter, leased.began, _HOST)))
@@ -135,16 +141,15 @@ class LetterRetrier(threading.Thread):
     def _save_what_is_known(self) -> None:
         while self._unsaved:
             letter, result = self._unsaved[0]
-            if not DeadLetter.objects.conclude(letter, result, repair.database()):
-                logger.warning("The lease of dead letter %s had ended before its handler did", letter.pk)
+            _conclude(letter, result)
             _say(letter, result)
             self._unsaved.popleft()
 
     def _renew_leases(self, now: float) -> None:
         if self._running and now >= self._renew_at:
-            self._renew_at = now + LEASE / 3
-            leases = [leased.letter.lease for leased in self._running.values() if leased.letter.lease]
+            leases = [leased.letter.lease for leased in self._running if leased.letter.lease]
             DeadLetter.objects.renew(leases, LEASE, repair.database())
+            self._renew_at = now + LEASE / 3  # not before it worked: after an outage it is the first thing to do
 
     def _take_due_letters(self, now: float) -> None:
         free = self._workers.count - len(self._running)
@@ -155,12 +160,27 @@ class LetterRetrier(threading.Thread):
         if letters and crash_points.armed:
             crash_points.reached("dead-letter-leased")
         for letter in letters:
-            leased = self._running[letter.pk] = Leased(letter, datetime.now(UTC))
+            leased = Leased(letter, datetime.now(UTC))
+            self._running.add(leased)
             unit = Unit(leased, repair.handler_of(letter), [repair.letter_record(letter)], letter.attempts + 1)
             self._workers.submit(unit)
         if not letters:
             self._look_at = now + LOOK
             close_obsolete_connections()
+
+
+def _conclude(letter: DeadLetter, result: Tried) -> None:
+    """Write the result down. Raises DatabaseError only if it may be possible later."""
+    try:
+        if not DeadLetter.objects.conclude(letter, result, repair.database()):
+            logger.warning("The lease of dead letter %s had ended before its handler did", letter.pk)
+    except (DataError, IntegrityError) as error:  # or no letter would ever be tried again
+        logger.error(
+            "What came of dead letter %s cannot be written down: %s. If it still exists, it is tried again when its "
+            "lease has ended",
+            letter.pk,
+            str(error).strip(),
+        )
 
 
 def _say(letter: DeadLetter, result: Tried) -> None:
