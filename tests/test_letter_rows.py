@@ -1,14 +1,15 @@
 """The rows of dead letters: known for ever, merged, one of a key at a time, and never changed by two at once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 
 from django_events.consuming import repair
-from django_events.models import DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
+from django_events.models import IS_OPEN, Answer, DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
 from tests.ledger.handlers import clinic
 from tests.letters import a_letter, project
 
@@ -196,6 +197,17 @@ def test_letters_that_nobody_here_can_run_stand_in_front_of_nobody() -> None:
     assert DeadLetter.objects.filter(handler="gone", state=State.WAITING, due_at__isnull=False).count() == 120
 
 
+def test_a_letter_that_was_running_when_its_handler_was_removed_can_be_discarded() -> None:
+    """Its process was killed, and no process can run it any more."""
+    project(a_letter("1"))
+    make_due()
+    (mine,) = lease()
+    make_due()
+    assert not DeadLetter.objects.lease(clinic.name, {}, 10, 30.0, "default")
+    assert repair.discard([mine.pk], "its handler is gone", "ann").done == 1
+    assert not resolve(mine)
+
+
 # ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,6 +263,39 @@ def test_the_numbers_of_a_failure_follow_its_letters() -> None:
     conclude(two, exception="KeyError", message="other", fingerprint=other.fingerprint, automatic=True)
     numbers = {row.exception: (row.letters_ever, row.letters_open) for row in Failure.objects.all()}
     assert numbers == {"ValueError": (3, 1), "KeyError": (1, 1)}
+
+
+def test_many_of_one_key_are_discarded_and_the_next_is_due() -> None:
+    rows = project(*[a_letter(str(number)) for number in range(5)])
+    repair.discard([row.pk for row in rows[:2] + rows[3:4]], "no", "ann")
+    assert due() == ["2"]
+    repair.discard([rows[4].pk], "no", "ann")
+    assert due() == ["2"]
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_discarding_waits_for_no_try_that_ends_meanwhile() -> None:
+    """Who writes down what a try came to locks the letter, then the next of its key: each would wait for the other."""
+    project(a_letter("1"), a_letter("2"))
+    make_due()
+    (mine,) = lease()
+    with transaction.atomic():
+        DeadLetter.objects.select_for_update().get(pk=mine.pk)
+        with ThreadPoolExecutor(1) as elsewhere:
+            answer = elsewhere.submit(_discard_alone, DeadLetter.objects.get(event_id="2").pk)
+            assert answer.result(timeout=20).done == 1
+        resolve(mine)
+    assert not DeadLetter.objects.filter(IS_OPEN).exists()
+
+
+def _discard_alone(pk: int) -> Answer:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        return repair.discard([pk], "no", "ann")
+    finally:
+        connection.close()
 
 
 @pytest.mark.postgres

@@ -224,8 +224,9 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         looked_at = list(due.values_list("pk", "handler", "topic")[:LOOKED_AT])
         able = [pk for pk, handler, topic in looked_at if topic in topics.get(handler, ())]
         unable = [pk for pk, handler, topic in looked_at if topic not in topics.get(handler, ())]
-        if unable:
-            due.order_by().filter(pk__in=unable).update(due_at=Now() + PUT_OFF)
+        if unable:  # also those that a killed process was running: an operator may act on what waits only
+            put_off = due.order_by().filter(pk__in=unable)
+            put_off.update(state=State.WAITING, lease=None, due_at=Now() + PUT_OFF)
         if not able:
             return []
         chosen = random.sample(able, min(count, len(able)))  # several processes look at the same time
@@ -268,7 +269,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         self.using(using).filter(pk=row.pk).update(**changes)
         if tried.counts:
             if row.automatic and not tried.automatic:
-                self._promote({row.queue_key}, using)
+                self._promote([row], using)
             Failure.objects.note(_moved(row.failure_id, changes["failure"].pk, tried.kind_for(row)), using)
 
     def _failed(self, row: "DeadLetter", tried: Tried, using: str) -> dict[str, Any]:
@@ -342,12 +343,18 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         self.using(using).filter(pk__in=[row.pk for row in rows]).update(
             state=state, closed_at=Now(), closed_by=by, reason=reason, lease=None, due_at=None
         )
-        self._promote({row.queue_key for row in rows if row.automatic}, using)
+        self._promote(rows, using)
         Failure.objects.note([Change(row.failure_id, open_letters=-1) for row in rows], using)
 
-    def _promote(self, queue_keys: Iterable[uuid.UUID | None], using: str) -> None:
-        for queue_key in sorted(filter(None, queue_keys)):
-            head = self._head(queue_key, using)
+    def _promote(self, rows: Sequence["DeadLetter"], using: str) -> None:
+        """Let the next of each queue be due whose oldest letter was among these; ``rows`` are in the order of ids.
+
+        Behind an older one, which may be running now, there is nothing to do and nobody to wait for: who closes that
+        looks for the next, and waits for us.
+        """
+        oldest = {row.queue_key: row for row in reversed(rows) if row.automatic and row.queue_key}
+        for queue_key in sorted(filter(None, oldest)):
+            head = self._head(queue_key, using) if self._is_oldest(oldest[queue_key], using) else None
             if head is not None and head.due_at is None:
                 self.using(using).filter(pk=head.pk).update(due_at=Now())
 
