@@ -8,7 +8,8 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from django_events.consuming import repair
+from django_events.consuming import dead_letter, repair
+from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.models import IS_OPEN, Answer, DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
 from tests.ledger.handlers import clinic
 from tests.letters import a_letter, project
@@ -112,6 +113,18 @@ def test_a_letter_whose_event_is_processed_already_is_resolved_at_once() -> None
 
 def test_the_same_event_at_two_handlers_makes_two_letters() -> None:
     assert len(project(a_letter("1"), a_letter("1", handler="watch"))) == 2
+
+
+@pytest.mark.parametrize("when", [b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-14:00"])
+def test_a_letter_of_a_stranger_can_be_kept_and_tried_whatever_it_says(when: bytes) -> None:
+    about = {"handler": b"cure", "attempts": b"2147483647", "first-failed": when, "last-failed": when}
+    headers: Headers = [(f"dead-letter-{name}", value) for name, value in about.items()]
+    record = ReceivedRecord(Partition("letters", 0), 0, b"k", b"{}", headers, timestamp=-62_135_596_800_000)
+    project(*dead_letter.decode(record, clinic, "ledger.entry-made"))
+    make_due()
+    (mine,) = lease()
+    assert conclude(mine, exception="E", message="no", automatic=True, fingerprint=a_letter().fingerprint)
+    assert 2020 < DeadLetter.objects.get().first_failed.year < 2100
 
 
 # ── one of a key at a time ───────────────────────────────────────────────────────────────────────────────────────────

@@ -22,6 +22,12 @@ TRACEBACK = f"{PREFIX}traceback"
 _MOST_ADDED = spec.HEADROOM - 1_024
 """Bytes of added headers: the limit of a dead-letter topic lies that much above its source's."""
 
+MOST_ATTEMPTS = 1_000_000
+"""What a letter may say; the numbers of several are added up, and each further try counts."""
+
+YEARS = range(1970, 9_000)
+"""What a letter may say; databases and time zones cannot do with the first and last ones that Python knows."""
+
 
 # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,7 +114,7 @@ def _letter(
     identity, event_id = _identity(event)
     place = f"{record.topic} {record.partition.number} {record.offset}"
     exception, message = about.get("exception", "")[-200:], about.get("message", "")
-    last_failed = _time(about.get("last-failed"), moment(record.timestamp) or datetime.now(UTC))
+    last_failed = _time(about.get("last-failed"), _time_of(record))
     policy = handler.policy if handler else None
     key = cloudevents.to_text(record.key)
     return Letter(
@@ -127,7 +133,7 @@ def _letter(
         key_text=None if key is None else for_people(key),
         value=record.value,
         headers=event.headers,
-        attempts=_number(about.get("attempts"), 1, 2**31),
+        attempts=_number(about.get("attempts"), 1, MOST_ATTEMPTS),
         first_failed=min(_time(about.get("first-failed"), last_failed), last_failed),
         last_failed=last_failed,
         exception=exception,
@@ -157,9 +163,16 @@ def _number(text: str | None, otherwise: int, below: int) -> int:
     return int(text) if text is not None and is_number and int(text) < below else otherwise
 
 
+def _time_of(record: ReceivedRecord) -> datetime:
+    found = moment(record.timestamp)
+    return found if found and found.year in YEARS else datetime.now(UTC)
+
+
 def _time(text: str | None, otherwise: datetime) -> datetime:
     try:
         found = datetime.fromisoformat(text) if text else otherwise
     except ValueError:
+        return otherwise
+    if found.year not in YEARS:
         return otherwise
     return found if found.tzinfo else found.replace(tzinfo=UTC)
