@@ -1,5 +1,6 @@
 """Hides what the setting REDACT names, wherever a person or a log sees events. Kafka and the database keep it."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -39,10 +40,18 @@ def secrets(value: Any, pairs: Pairs) -> frozenset[str]:
 
 
 def text(about: str, hidden: Iterable[str]) -> str:
-    """The text without these secrets."""
-    for secret in sorted(hidden, key=len, reverse=True):
-        about = about.replace(secret, HIDDEN)
+    """The text without these secrets, whether they stand in it as they are or as Python or JSON write them."""
+    forms = {form for secret in hidden for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        about = about.replace(form, HIDDEN)
     return about
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield from (write(secret)[1:-1] for write in (repr, ascii, json.dumps))
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(f"'\"{secret}")[4:-1]  # inside of a longer text that has both kinds of quotes
 
 
 def restore(edited: Any, original: Any) -> Any:
@@ -81,14 +90,15 @@ def _mapped(value: Any, path: Path, patterns: Sequence[Path]) -> Any:
 
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _leaves(part, (*path, str(name)))
-    elif isinstance(value, list):
-        for part in value:
-            yield from _leaves(part, path)
-    elif value is not None:
-        yield path, value
+    left = [(path, value)]  # no recursion: it has to work for payloads of any depth
+    while left:
+        path, value = left.pop()
+        if isinstance(value, dict):
+            left += [((*path, str(name)), part) for name, part in value.items()]
+        elif isinstance(value, list):
+            left += [(path, part) for part in value]
+        elif value is not None:
+            yield path, value
 
 
 def _restored(edited: Any, original: Any, path: Path, patterns: Sequence[Path]) -> Any:

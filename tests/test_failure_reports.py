@@ -1,9 +1,11 @@
 """What is kept of an exception: whatever it does, it becomes text that every database and header can carry."""
 
+import json
 from typing import Any
 
 import pytest
 
+from django_events import redaction
 from django_events.consuming.failure_report import LONGEST_MESSAGE, LONGEST_TRACEBACK, describe, fingerprint
 from django_events.exceptions import DecodeError
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -66,6 +68,25 @@ def test_what_is_to_be_hidden_is_in_no_report(settings: Any) -> None:
     report = describe(raised(ValueError("card 4111-1111 of ann with s3cr3t, month 12")), RECORD)
     assert report.message == "card [redacted] of ann with [redacted], month 12"
     assert "4111" not in report.traceback and "s3cr3t" not in report.traceback
+
+
+@pytest.mark.parametrize("write", [str, repr, lambda name: repr(f"\"it's {name}"), json.dumps, ascii])
+def test_what_is_hidden_is_hidden_however_it_is_written(settings: Any, write: Any) -> None:
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"REDACT": ["name"]}
+    name = "Zoë O'Brien\n\\"
+    record = RECORD._replace(value=json.dumps({"name": name}).encode())
+    report = describe(ValueError(f"no {write(name)} here"), record)
+    assert "Brien" not in report.message + report.traceback
+    assert "Zo" not in report.message + report.traceback
+
+
+def test_hidden_places_of_a_deep_payload_are_found(settings: Any) -> None:
+    """Whoever may write to the topic can send such a thing; a report that fails would end its worker."""
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"REDACT": ["card"]}
+    payload: Any = "4111-1111"
+    for _ in range(5_000):
+        payload = {"in": [payload]}
+    assert redaction.secrets({"card": payload}, []) == {"4111-1111"}
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,20 @@ def test_a_hook_that_raises_after_the_commit_is_no_failure_of_the_handler(
     assert "its key waits" not in caplog.text
 
 
+def test_what_is_hidden_is_not_in_the_log_of_a_hook_that_raises(
+    broker: Broker, consuming: Consuming, caplog: Any, settings: Any
+) -> None:
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"REDACT": ["account"]}
+
+    def fail() -> None:
+        raise ValueError("".join(["account", " of ann"]))
+
+    assert attempts_until_passed(broker, consuming, lambda: transaction.on_commit(fail)) == [1]
+    assert "failed after its effects were committed: ValueError" in caplog.text
+    assert "in fail" in caplog.text
+    assert "account of ann" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_a_handler_that_wants_to_end_the_process_has_failed(
     broker: Broker, consuming: Consuming, error: type[BaseException]

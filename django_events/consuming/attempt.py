@@ -5,6 +5,7 @@ Runs in a worker's thread and touches no Kafka. Nothing that a handler does or r
 
 import logging
 import time
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,13 @@ from django.db import InterfaceError, OperationalError, connections, router, tra
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events import crash_points, signals
+from django_events.conf import settings
 from django_events.consuming.failure_report import FailureReport, describe
 from django_events.consuming.reading import mark_of, read_event
 from django_events.consuming.transactions import check_unbroken, works
 from django_events.events import Event
 from django_events.exceptions import HandlerTransactionBroken
+from django_events.failures import name_of
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import ProcessedEvent
@@ -95,11 +98,11 @@ def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Ev
             fresh = _mark(events, using)
             if fresh:
                 _call_in_transaction(handler, fresh, using)
-    except BaseException:
+    except BaseException as error:
         if not committed:
             raise
         # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
-        logger.exception("An on_commit hook of handler %s failed after its effects were committed", handler)
+        _say_hook_failed(handler, error)
     if not committed:
         raise HandlerTransactionBroken(
             f"Handler {handler} returned, but its transaction was not committed: it began a transaction.atomic() that "
@@ -108,6 +111,15 @@ def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Ev
     if crash_points.armed:
         crash_points.reached("handler-committed")
     return fresh
+
+
+def _say_hook_failed(handler: Handler, error: BaseException) -> None:
+    text = "An on_commit hook of handler %s failed after its effects were committed"
+    if settings.REDACT:  # the error's text may hold what is hidden
+        where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        logger.error(f"{text}: %s\n%s", handler, name_of(type(error)), where)
+    else:
+        logger.error(text, handler, exc_info=error)
 
 
 def _mark(events: Sequence[Event[Any]], using: str) -> Sequence[Event[Any]]:
