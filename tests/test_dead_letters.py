@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -11,7 +12,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from django.core.management import call_command
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
-from django_events.consuming import repair
+from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.service import Service
 from django_events.kafka import topics
@@ -248,6 +249,51 @@ def test_what_the_database_has_lost_is_brought_in_from_kafka(
     call_command("events", "dead-letters", "rebuild", "--group=ward", "--json", stdout=output)
     assert json.loads(output.getvalue()) == {"read": 3, "missing": 3, "dry_run": False}
     assert [letter.due_at for letter in DeadLetter.objects.all()] == [None] * 3  # whatever was closed is not run again
+
+
+def test_letters_that_were_there_first_are_read_whatever_the_site_says_of_its_consumers(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, settings: Any
+) -> None:
+    latest = settings.DJANGO_EVENTS["KAFKA_CONSUMER"] | {"auto.offset.reset": "latest"}
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"KAFKA_CONSUMER": latest}
+    refuse(ward)
+    broker.create(LETTERS, retention_ms="-1")
+    broker.put(LETTERS, BODY, partition=0)
+    with consuming(ward):
+        wait_for(DeadLetter.objects.exists)
+
+
+@pytest.mark.django_db
+def test_a_rebuild_takes_no_letters_of_a_group_whose_name_ends_alike(broker: Broker, ward: ConsumerGroup) -> None:
+    north = ConsumerGroup("north.ward")
+    refuse(ward)
+    refuse(north)
+    broker.create(f"{TOPIC}.north.ward.dead-letter", retention_ms="-1")
+    broker.put(f"{TOPIC}.north.ward.dead-letter", BODY, partition=0)
+    *_, found = rebuild([ward], retry=False, dry_run=True)
+    assert found.read == 0
+    *_, found = rebuild([north], retry=False, dry_run=True)
+    assert found.read == 1
+
+
+@pytest.mark.django_db
+def test_a_rebuild_goes_on_after_a_letter_that_the_database_refuses(
+    broker: Broker, ward: ConsumerGroup, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    refuse(ward)
+    broker.create(LETTERS, retention_ms="-1")
+    for _ in range(3):
+        broker.put(LETTERS, BODY, partition=0)
+    decode = dead_letter.decode
+
+    def spoil(record: Any, *others: Any) -> Any:
+        for letter in decode(record, *others):
+            yield replace(letter, attempts=2**40) if record.offset == 1 else letter
+
+    monkeypatch.setattr(dead_letter, "decode", spoil)
+    *_, found = rebuild([ward], retry=False, dry_run=False)
+    assert (found.read, found.missing, DeadLetter.objects.count()) == (3, 2, 2)
+    assert "The dead letter 0@1 of ledger.entry-made cannot be brought in" in caplog.text
 
 
 def test_letters_of_strangers_are_kept_whatever_they_say(

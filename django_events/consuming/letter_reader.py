@@ -59,7 +59,7 @@ class LetterReader(threading.Thread):
             while not self._prepared.wait(0.1):
                 if self._stopping.is_set():
                     return
-            self._consumer = Consumer(names.dead_letter_group(self._group.name), self._sources, self)
+            self._consumer = Consumer(names.dead_letter_group(self._group.name), self._sources, self, of_letters=True)
             try:
                 while not self._stopping.is_set():
                     self._bring_in(self._poll())

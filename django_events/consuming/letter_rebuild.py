@@ -1,16 +1,22 @@
 """Dead letters from Kafka once more: what the database has lost, or could not take, is brought in again."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from django.db import DataError, IntegrityError
+
+from django_events import handlers
 from django_events.consuming import dead_letter, repair
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.record import ReceivedRecord
 from django_events.kafka.whole_topics import WholeTopics
 from django_events.models import DeadLetter, Letter
+
+logger = logging.getLogger("django_events.dead_letters")
 
 AT_ONCE = 500
 """Letters that are brought in by one transaction."""
@@ -64,16 +70,40 @@ def _chunks(records: Iterator[ReceivedRecord]) -> Iterator[list[ReceivedRecord]]
 def _bring_in(letters: Sequence[Letter], *, dry_run: bool) -> int:
     """Bring in those that are missing, or only count them."""
     missing = DeadLetter.objects.unknown(letters, repair.database())
-    if missing and not dry_run:
-        DeadLetter.objects.project(missing, repair.database())
-    return len(missing)
+    if not missing or dry_run:
+        return len(missing)
+    try:
+        return DeadLetter.objects.project(missing, repair.database())
+    except (DataError, IntegrityError):  # one that the database refuses, or that a consumer has just brought in
+        return sum(map(_bring_in_alone, missing))
+
+
+def _bring_in_alone(letter: Letter) -> int:
+    try:
+        return DeadLetter.objects.project([letter], repair.database())
+    except (DataError, IntegrityError) as error:
+        if DeadLetter.objects.unknown([letter], repair.database()):
+            place = f"{letter.letter_partition}@{letter.letter_offset}"
+            logger.error("The dead letter %s of %s cannot be brought in: %s", place, letter.topic, str(error).strip())
+        return 0
 
 
 def _sources(kafka: WholeTopics, group: ConsumerGroup, topics: Collection[str]) -> dict[str, str]:
     """By dead-letter topic, the topic that its events come from."""
     ending = names.dead_letter_topic("", group.name)
-    found = {each: each.removesuffix(ending) for each in kafka.dead_letter_topics(group.name)}
+    found = {
+        each: each.removesuffix(ending)
+        for each in kafka.dead_letter_topics(group.name)
+        if not each.endswith(tuple(_endings_of_longer_names(group)))
+    }
     return {each: source for each, source in found.items() if not topics or source in topics}
+
+
+def _endings_of_longer_names(group: ConsumerGroup) -> Iterator[str]:
+    """Of the topics of groups such as ``eu.billing``, which end like those of ``billing``."""
+    for other in handlers.declared():
+        if other.name.endswith(f".{group.name}"):
+            yield names.dead_letter_topic("", other.name)
 
 
 def _letters(

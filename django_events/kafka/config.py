@@ -101,6 +101,11 @@ def consumer_options(group: str) -> dict[str, Any]:
     return options
 
 
+def letter_consumer_options(group: str) -> dict[str, Any]:
+    """The options of a consumer of dead letters, which passes none over whatever the site has said; else as above."""
+    return consumer_options(group) | {"auto.offset.reset": "earliest"}
+
+
 def admin_options() -> dict[str, Any]:
     """The options of a client that only asks about topics and creates them."""
     return _merged({"log.connection.close": False}, settings.KAFKA, {}, {})

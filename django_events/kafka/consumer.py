@@ -43,9 +43,10 @@ class Listener(Protocol):
 class Consumer:
     """A consumer of one group, with manual offsets. Not thread-safe; no call waits for long."""
 
-    def __init__(self, group: str, topics: Iterable[str], listener: Listener) -> None:
+    def __init__(self, group: str, topics: Iterable[str], listener: Listener, *, of_letters: bool = False) -> None:
         """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka."""
-        options = config.consumer_options(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
+        options_of = config.letter_consumer_options if of_letters else config.consumer_options
+        options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
         with refused_options_named():
             self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
         self._group = group

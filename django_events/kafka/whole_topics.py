@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 import confluent_kafka
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, names
@@ -46,17 +46,18 @@ class WholeTopics:
         quiet = 0.0
         while ends:
             polled = self._client.poll(LONGEST_POLL)
-            if polled is None:
-                quiet += LONGEST_POLL
+            error = polled.error() if polled else None
+            if polled is None or (error and error.code() != KafkaError._PARTITION_EOF):
+                quiet += LONGEST_POLL  # librdkafka goes on after an error, and tells of it for as long as it lasts
                 if quiet >= SILENCE:
-                    raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s.")
+                    why = f": {error.str()}" if error else ""
+                    raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s{why}.")
                 continue
             quiet = 0.0
             place = (polled.topic(), polled.partition())
-            is_end = bool(polled.error()) and polled.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
-            if is_end or (place in ends and not polled.error() and polled.offset() + 1 >= ends[place][1]):
+            if error or (place in ends and polled.offset() + 1 >= ends[place][1]):
                 ends.pop(place, None)
-            if not polled.error():
+            if not error:
                 yield received(polled)
 
     def count(self, topics: Collection[str]) -> int:
