@@ -1,16 +1,15 @@
 """The rows of dead letters: known for ever, merged, one of a key at a time, and never changed by two at once."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 
 from django_events.consuming import dead_letter, repair
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
-from django_events.models import IS_OPEN, Answer, DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
+from django_events.models import DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
 from tests.ledger.handlers import clinic
 from tests.letters import a_letter, project
 
@@ -284,31 +283,6 @@ def test_many_of_one_key_are_discarded_and_the_next_is_due() -> None:
     assert due() == ["2"]
     repair.discard([rows[4].pk], "no", "ann")
     assert due() == ["2"]
-
-
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_discarding_waits_for_no_try_that_ends_meanwhile() -> None:
-    """Who writes down what a try came to locks the letter, then the next of its key: each would wait for the other."""
-    project(a_letter("1"), a_letter("2"))
-    make_due()
-    (mine,) = lease()
-    with transaction.atomic():
-        DeadLetter.objects.select_for_update().get(pk=mine.pk)
-        with ThreadPoolExecutor(1) as elsewhere:
-            answer = elsewhere.submit(_discard_alone, DeadLetter.objects.get(event_id="2").pk)
-            assert answer.result(timeout=20).done == 1
-        resolve(mine)
-    assert not DeadLetter.objects.filter(IS_OPEN).exists()
-
-
-def _discard_alone(pk: int) -> Answer:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '5s'")
-        return repair.discard([pk], "no", "ann")
-    finally:
-        connection.close()
 
 
 @pytest.mark.postgres
