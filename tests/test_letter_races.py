@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from django_events.consuming import repair
-from django_events.models import IS_OPEN, DeadLetter
+from django_events.models import IS_OPEN, DeadLetter, Failure
 from tests.letters import a_letter, project
 from tests.test_letter_rows import conclude, due, lease, make_due, resolve
 from tests.waiting import wait_for
@@ -109,9 +109,7 @@ def test_two_processes_never_lease_one_letter(elsewhere: Elsewhere) -> None:
     make_due()
     with transaction.atomic():
         assert lease()
-        other = elsewhere(lease)
-        wait_until_it_waits(other)
-    assert not other.result()
+        assert not elsewhere(lease).result(30)
 
 
 def test_an_operator_waits_for_nobody(elsewhere: Elsewhere) -> None:
@@ -131,3 +129,23 @@ def test_discarding_waits_for_no_try_that_ends_meanwhile(elsewhere: Elsewhere) -
         assert elsewhere(lambda: repair.discard([following.pk], "no", "ann")).result(30).done == 1
         resolve(mine)
     assert not DeadLetter.objects.filter(IS_OPEN).exists()
+
+
+def test_nobody_waits_for_the_numbers_of_a_failure_before_the_end(elsewhere: Elsewhere) -> None:
+    project(a_letter("1"))
+    mine, kind = leased(), a_letter().kind
+    with transaction.atomic():
+        resolve(mine)
+        assert elsewhere(lambda: Failure.objects.of([kind], "default")).result(30)
+
+
+def test_a_failure_that_two_meet_first_makes_none_wait_for_the_other_for_ever(elsewhere: Elsewhere) -> None:
+    (row,) = project(a_letter("1"))
+    mine, new = leased(), a_letter("1", exception="KeyError", last_failed=datetime.now(UTC))
+    told = {"exception": "KeyError", "message": new.message, "fingerprint": new.fingerprint, "automatic": True}
+    with transaction.atomic():
+        Failure.objects.of([new.kind], "default")
+        failing = elsewhere(lambda: conclude(mine, **told))
+        wait_until_it_waits(failing)
+        DeadLetter.objects.select_for_update().get(pk=row.pk)
+    assert failing.result()

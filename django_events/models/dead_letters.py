@@ -221,12 +221,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         runs. Waits for nobody.
         """
         due = self.using(using).filter(group_name=group, due_at__lte=Now()).order_by("due_at")
-        looked_at = list(due.values_list("pk", "handler", "topic")[:LOOKED_AT])
-        able = [pk for pk, handler, topic in looked_at if topic in topics.get(handler, ())]
-        unable = [pk for pk, handler, topic in looked_at if topic not in topics.get(handler, ())]
-        if unable:  # also those that a killed process was running: an operator may act on what waits only
-            put_off = due.order_by().filter(pk__in=unable)
-            put_off.update(state=State.WAITING, lease=None, due_at=Now() + PUT_OFF)
+        able = self._able(due, topics)
         if not able:
             return []
         chosen = random.sample(able, min(count, len(able)))  # several processes look at the same time
@@ -239,6 +234,18 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
                 )
         return rows
 
+    def _able(self, due: "models.QuerySet[DeadLetter]", topics: Mapping[str, Collection[str]]) -> list[int]:
+        """Some due letters that can be run here; those that stand in front of them and cannot are put off."""
+        while True:
+            looked_at = list(due.values_list("pk", "handler", "topic")[:LOOKED_AT])
+            able = [pk for pk, handler, topic in looked_at if topic in topics.get(handler, ())]
+            unable = [pk for pk, handler, topic in looked_at if topic not in topics.get(handler, ())]
+            if unable:  # also those that a killed process was running: an operator may act on what waits only
+                put_off = due.order_by().filter(pk__in=unable)
+                put_off.update(state=State.WAITING, lease=None, due_at=Now() + PUT_OFF)
+            if able or len(looked_at) < LOOKED_AT:
+                return able
+
     def renew(self, leases: Collection[uuid.UUID], seconds: float, using: str) -> None:
         """Keep what is leased for so many seconds from now."""
         leased = self.using(using).filter(lease__in=leases, state=State.RUNNING)
@@ -248,6 +255,8 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         """Write down what a leased letter's try came to, and when the next is. False if the lease was lost meanwhile:
         then somebody else has the letter, and what was tried is only noted."""
         with transaction.atomic(using=using):
+            kinds = [tried.kind_for(letter)] if tried.counts and not tried.resolved else []
+            failure = Failure.objects.of(kinds, using).get(tried.fingerprint)
             mine = self.using(using).filter(pk=letter.pk, lease=letter.lease, state=State.RUNNING)
             row = mine.defer("value", "headers", "edited_value").select_for_update().first()
             if tried.counts:
@@ -257,20 +266,21 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             if tried.resolved:
                 self._close([row], State.RESOLVED, tried.reason, tried.host, using)
             else:
-                self._put_back(row, tried, using)
+                self._put_back(row, tried, failure, using)
         return True
 
-    def _put_back(self, row: "DeadLetter", tried: Tried, using: str) -> None:
-        """The letter waits again; if it was no try at all, then as if nobody had taken it."""
+    def _put_back(self, row: "DeadLetter", tried: Tried, failure: Failure | None, using: str) -> None:
+        """The letter waits again; if it was no try at all (without ``failure``), then as if nobody had taken it."""
         changes: dict[str, Any] = {"state": State.WAITING, "lease": None}
-        changes |= (
-            self._failed(row, tried, using) if tried.counts else {"due_at": Now() + timedelta(seconds=tried.delay)}
-        )
+        if failure is None:
+            changes |= {"due_at": Now() + timedelta(seconds=tried.delay)}
+        else:
+            changes |= self._failed(row, tried, using) | {"failure": failure}
         self.using(using).filter(pk=row.pk).update(**changes)
-        if tried.counts:
+        if failure is not None:
             if row.automatic and not tried.automatic:
                 self._promote([row], using)
-            Failure.objects.note(_moved(row.failure_id, changes["failure"].pk, tried.kind_for(row)), using)
+            Failure.objects.note(_moved(row.failure_id, failure.pk, tried.kind_for(row)), using)
 
     def _failed(self, row: "DeadLetter", tried: Tried, using: str) -> dict[str, Any]:
         """What a failure changes in the letter."""
@@ -284,7 +294,6 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             "last_failed": tried.ended,
             "exception": tried.exception,
             "message": tried.message,
-            "failure": Failure.objects.of([tried.kind_for(row)], using)[tried.fingerprint],
         }
 
     def _is_oldest(self, row: "DeadLetter", using: str) -> bool:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -38,11 +38,19 @@ class Change(NamedTuple):
 
 class FailureManager(models.Manager["Failure"]):
     def of(self, kinds: Iterable[FailureKind], using: str) -> dict[uuid.UUID, "Failure"]:
-        """The rows of these kinds by fingerprint, added where they are missing. Locks none that is there."""
+        """The rows of these kinds by fingerprint, added where they are missing. Waits for nobody who changes the
+        numbers of one that is there. The first thing in a transaction, before letters are locked: of two that add the
+        same one, the second waits."""
         wanted = {kind.fingerprint: kind for kind in kinds}
-        rows = [_row_of(wanted[fingerprint]) for fingerprint in sorted(wanted)]
-        self.using(using).bulk_create(rows, ignore_conflicts=True)
-        return {row.fingerprint: row for row in self.using(using).filter(fingerprint__in=wanted)}
+        found = self._found(wanted, using)
+        if missing := sorted(wanted.keys() - found.keys()):
+            rows = [_row_of(wanted[fingerprint]) for fingerprint in missing]
+            self.using(using).bulk_create(rows, ignore_conflicts=True)
+            found |= self._found(missing, using)
+        return found
+
+    def _found(self, fingerprints: Collection[uuid.UUID], using: str) -> dict[uuid.UUID, "Failure"]:
+        return {row.fingerprint: row for row in self.using(using).filter(fingerprint__in=fingerprints)}
 
     def note(self, changes: Iterable[Change], using: str) -> None:
         """Change the numbers, and what was seen last. The last thing in a transaction, and in the order of keys, so
