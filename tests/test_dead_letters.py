@@ -20,7 +20,7 @@ from django_events.models import DeadLetter, DeadLetterAttempt, State
 from tests.broker import Broker, Seen
 from tests.ledger.events import EntryMade, entry_closed, entry_made
 from tests.ledger.models import Entry
-from tests.letters import the_letter
+from tests.letters import a_letter, project, the_letter
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
@@ -350,6 +350,16 @@ def test_a_retry_runs_only_the_handler_that_failed(broker: Broker, consuming: Co
     for name in ("topic", "key", "payload", "id", "source", "headers", "partition", "offset", "identity", "handler"):
         assert getattr(first, name) == getattr(again, name), name
     assert (first.attempt, again.attempt) == (1, 2)
+
+
+def test_a_letter_of_a_handler_that_makes_none_any_more_is_tried(consuming: Consuming, ward: ConsumerGroup) -> None:
+    @ward.idempotent(entry_made, on_failure=OnFailure.BLOCK)
+    def treat(event: Event[EntryMade]) -> None: ...
+
+    (letter,) = project(a_letter(group_name="ward", handler="treat", automatic=False))
+    with consuming(ward):
+        assert repair.retry([letter.pk]).done == 1
+        wait_for(lambda: DeadLetter.objects.get().state == State.RESOLVED)
 
 
 def test_events_without_an_id_are_told_apart_in_letters_too(

@@ -90,6 +90,23 @@ def test_discard_gives_the_event_up(broker: Broker, consuming: Consuming, ward: 
     assert not DeadLetter.objects.exists()
 
 
+def test_a_receiver_that_wants_to_end_the_process_ends_no_group(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, caplog: Any
+) -> None:
+    def end(**_: object) -> None:
+        raise SystemExit
+
+    refuse_bad(ward, ValueError("no"), on_failure=OnFailure.DISCARD, retry=False)
+    put(broker, BAD, GOOD)
+    signals.event_failed.connect(end)
+    try:
+        with consuming(ward):
+            wait_until_passed(broker, 2)
+    finally:
+        signals.event_failed.disconnect(end)
+    assert "A receiver of event_failed failed" in caplog.text
+
+
 def test_block_holds_the_key_and_the_offset_for_ever(broker: Broker, consuming: Consuming, ward: ConsumerGroup) -> None:
     calls = refuse_bad(ward, ValueError("no"), on_failure=OnFailure.BLOCK, retry=FAST)
     put(broker, GOOD, BAD, BAD, GOOD)

@@ -39,15 +39,18 @@ def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
         logger.log(level, f"{text}\n%s", *arguments, failure.report.traceback.rstrip())
     else:
         logger.log(level, text, *arguments, exc_info=failure.error)
-    signals.event_failed.send_robust(
-        sender=work.handler.function,
-        record=work.record,
-        group=work.handler.group,
-        handler=work.handler.name,
-        attempt=work.attempts + 1,
-        exception=failure.report.exception,
-        follows=type(decision).__name__.lower(),
-    )
+    try:
+        signals.event_failed.send_robust(
+            sender=work.handler.function,
+            record=work.record,
+            group=work.handler.group,
+            handler=work.handler.name,
+            attempt=work.attempts + 1,
+            exception=failure.report.exception,
+            follows=type(decision).__name__.lower(),
+        )
+    except BaseException:  # a receiver that wants to end the process: this thread has all other events, too
+        logger.exception("A receiver of event_failed failed")
 
 
 def _what_follows(decision: Decision) -> tuple[int, str]:

@@ -33,7 +33,8 @@ class Service:
         self._groups = [GroupThread(group, limits or Limits(), on_change) for group in groups]
         keepers = [thread for thread in self._groups if thread.group.dead_letter_sources]
         self._readers = [LetterReader(thread.group, thread.prepared) for thread in keepers]
-        self._retriers = [LetterRetrier(thread.group) for thread in keepers]
+        # Of every group: a handler that makes no letters any more may still have some.
+        self._retriers = [LetterRetrier(thread.group) for thread in self._groups]
 
     @property
     def _threads(self) -> list[GroupThread | LetterReader | LetterRetrier]:
