@@ -1,6 +1,7 @@
 """P8 and P11: a letter is the event and what went wrong; no offset passes before Kafka has it; it is read once."""
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from django.core.management import call_command
+from django.db import OperationalError
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
 from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_rebuild import rebuild
+from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.models import DeadLetter, DeadLetterAttempt, State
@@ -205,6 +208,56 @@ def test_a_topic_that_forgets_letters_is_said_at_the_start(
     with consuming(ward):
         wait_for(lambda: "has cleanup.policy=compact, so Kafka may forget dead letters" in caplog.text)
     assert "has retention.ms=1000" in caplog.text
+
+
+def test_letters_that_wait_to_be_written_hold_up_no_other_handling(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than works are handed out ahead."""
+    answers, handled = threading.Event(), threading.Event()
+    write = LetterWriter._write
+
+    def wait(writer: LetterWriter, works: Any) -> Any:
+        answers.wait(60)
+        return write(writer, works)
+
+    monkeypatch.setattr(LetterWriter, "_write", wait)
+    refuse(ward)
+
+    @ward.idempotent(entry_closed, name="other")
+    def handle(event: Event[EntryMade]) -> None:
+        handled.set()
+
+    for number in range(100):
+        broker.put(TOPIC, BODY, key=b"%d" % number, partition=0)
+    with consuming(ward) as service:
+        (group,) = service._groups
+        wait_for(lambda: group._writing == 100)
+        broker.put("ledger.entry-closed", BODY, partition=0)
+        assert handled.wait(60)
+        answers.set()
+        wait_for(lambda: broker.committed("ward", TOPIC, 0) == 100)
+        wait_for(lambda: not group._writing)
+
+
+def test_the_offset_of_a_letter_passes_when_it_is_in_the_table(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(ward)
+    broker.put(TOPIC, BODY, key=b"k", partition=0)
+    tries: list[object] = []
+
+    def fail(*_: object) -> None:
+        tries.append(_)
+        raise OperationalError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(DeadLetter.objects, "project", fail)
+        with consuming(ward):
+            wait_for(lambda: tries)
+    assert [broker.committed("ward-dead-letter", LETTERS, partition) for partition in (0, 1)] == [None, None]
+    with consuming(ward):
+        wait_for(DeadLetter.objects.exists)
 
 
 # ── it is read once ──────────────────────────────────────────────────────────────────────────────────────────────────

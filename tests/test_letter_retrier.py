@@ -119,6 +119,21 @@ def is_taken_again(calls: list[int | None]) -> bool:
     return len(calls) >= 3
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("error", "automatic"), [(ValueError(), True), (DoNotRetry(), False), (KeyError(), False)])
+def test_a_letter_that_fails_for_good_is_not_tried_by_itself_again(
+    declarations: None, error: BaseException, automatic: bool
+) -> None:
+    ward = ConsumerGroup("ward")
+
+    @ward.exactly_once(entry_made, never_retry=KeyError)
+    def treat(event: Event[EntryMade]) -> None: ...
+
+    (letter,) = project(a_letter())
+    failure = failed(error, repair.letter_record(letter))
+    assert tried(failure, ward.handlers[0], letter, datetime.now(UTC), "here").automatic == automatic
+
+
 @pytest.mark.kafka
 @pytest.mark.postgres
 def test_a_letter_whose_lease_ends_while_its_handler_runs_does_not_end_the_consumer(
