@@ -85,14 +85,3 @@ def test_a_consumer_killed_inside_a_retry(site: Site, broker: Broker, point: str
     DeadLetter.objects.update(due_at=F("due_at") - timedelta(minutes=1))  # the lease of the killed process ends
     wait_for(lambda: DeadLetter.objects.get().state == State.RESOLVED)
     assert effects() == ALL_EFFECTS
-
-
-def test_a_retry_that_runs_when_the_consumer_is_stopped_is_finished(site: Site, broker: Broker) -> None:
-    consumer = site.start("consume", "clinic")
-    wait_until_settled(broker)
-    heal()
-    wait_for(lambda: DeadLetter.objects.get().state == State.RESOLVED)
-    consumer.signal(15)
-    consumer.succeeds()
-    assert effects() == ALL_EFFECTS
-    assert not DeadLetter.objects.filter(state=State.RUNNING).exists()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -160,3 +161,26 @@ def test_a_letter_whose_lease_ends_while_its_handler_runs_does_not_end_the_consu
         wait_for(lambda: DeadLetter.objects.get().state == State.RESOLVED)
         wait_for(lambda: DeadLetter.objects.get().tries.count() == len(calls))
         assert not service.wait(0)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_try_that_runs_when_the_consumer_is_stopped_is_finished(
+    declarations: None, broker: Broker, consuming: Consuming
+) -> None:
+    ward, running, may_end = ConsumerGroup("ward"), threading.Event(), threading.Event()
+
+    @ward.exactly_once(entry_made)
+    def treat(event: Event[EntryMade]) -> None:
+        running.set()
+        may_end.wait(60)
+
+    (letter,) = project(a_letter(group_name="ward", handler="treat"))
+    repair.retry([letter.pk])
+    with consuming(ward) as service, ThreadPoolExecutor(1) as elsewhere:
+        assert running.wait(60)
+        stopping = elsewhere.submit(service.stop, 30)
+        wait_for(service._retriers[0]._stopping.is_set)
+        may_end.set()
+        assert stopping.result()
+    assert DeadLetter.objects.get().state == State.RESOLVED
