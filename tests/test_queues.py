@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from django_events import ConsumerGroup, Topic
+from django_events.consuming.announcing import say_what_follows
+from django_events.consuming.attempt import failed
 from django_events.consuming.offsets import Progress
+from django_events.consuming.policy import decide
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
 from django_events.handlers import Delivery, Handler
@@ -129,3 +132,31 @@ def test_waits_grow_up_to_their_bound() -> None:
     jittered = [Backoff(first=1, jitter=0.05).delay(1) for _ in range(100)]
     assert all(0.95 <= wait <= 1.05 for wait in jittered)
     assert len(set(jittered)) > 1
+
+
+def work(value: bytes = b"{}") -> Work:
+    progress = Progress(Partition("queues", 0))
+    return Work(handler(), record(progress.partition, 0, b"k")._replace(value=value), progress, progress.started(0, 1))
+
+
+def test_waits_of_tries_that_could_not_take_place_are_no_time_of_failing() -> None:
+    ill = work()
+    ill.failed(now=100.0)
+    ill.postponed(delay=10.0)
+    ill.postponed(delay=20.0)
+    tries = ill.tries(now=135.0)
+    assert (tries.attempts, tries.delays, tries.seconds) == (1, 2, 5.0)
+    ill.failed(now=135.0)
+    assert ill.tries(now=136.0).delays == 0
+
+
+def test_what_is_hidden_is_not_in_the_log_of_a_failure(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"REDACT": ["card"]}
+    ill = work(b'{"card":"4111-1111"}')
+    try:
+        raise ValueError(f"no {ill.record.value!r}")
+    except ValueError as error:
+        outcome = failed(error, ill.record)
+    say_what_follows(ill, outcome, decide(outcome, ill.handler.policy, ill.tries(0.0)))
+    assert "its key waits" in caplog.text and "in test_what_is_hidden" in caplog.text
+    assert "4111" not in caplog.text
