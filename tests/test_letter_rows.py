@@ -83,6 +83,17 @@ def test_a_second_letter_of_an_event_is_merged_into_the_open_one() -> None:
     assert sum(failure.letters_open for failure in Failure.objects.all()) == 1
 
 
+def test_a_merged_letter_counts_as_what_it_failed_with_last() -> None:
+    later = datetime(2026, 2, 2, tzinfo=UTC)
+    project(a_letter("1"))
+    (row,) = project(a_letter("1", last_failed=later, exception="KeyError", message="worse"))
+    assert row.failure.exception == row.exception == "KeyError"
+    (row,) = project(a_letter("1", exception="OSError", message="long ago"))
+    assert row.failure.exception == row.exception == "KeyError"
+    numbers = {row.exception: (row.letters_open, row.message[:4]) for row in Failure.objects.all()}
+    assert numbers == {"ValueError": (0, "entr"), "KeyError": (1, "wors"), "OSError": (0, "long")}
+
+
 def test_a_letter_that_tells_of_a_failure_before_the_closing_changes_nothing() -> None:
     """A crash between letter and offset makes the event fail again, and the first letter may be repaired by then."""
     project(a_letter("1"))

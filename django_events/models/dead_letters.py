@@ -163,17 +163,17 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             attempts: list[DeadLetterAttempt] = []
             changes: list[Change] = []
             for letter in fresh.values():
-                row = rows.get(letter.event_key)
-                is_new = row is None or not row.tells_of(letter)
-                if row is None or is_new:
-                    row = rows[letter.event_key] = _row_of(
-                        letter, failures[letter.fingerprint], is_processed=letter.event_key in processed
-                    )
+                row, failure = rows.get(letter.event_key), failures[letter.fingerprint]
+                if row is None or not row.tells_of(letter):
+                    row = rows[letter.event_key] = _row_of(letter, failure, is_processed=letter.event_key in processed)
                     created.append(row)
+                    changes.append(Change(failure.pk, 1, int(row.is_open)))
                 else:
-                    row.merge(letter)
+                    before = row.failure_id
+                    row.merge(letter, failure)
+                    changes += _moved(before, row.failure_id, is_open=row.is_open)
+                changes.append(Change(failure.pk, newest=letter.kind))
                 attempts.append(_attempt_of(letter, row))
-                changes.append(Change(row.failure_id, int(is_new), int(is_new and row.is_open), letter.kind))
             self._set_due(created, fresh.values(), using)
             self.using(using).bulk_update([row for row in rows.values() if row.pk], MERGED_FIELDS)
             self.using(using).bulk_create(created)
@@ -280,7 +280,8 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         if failure is not None:
             if row.automatic and not tried.automatic:
                 self._promote([row], using)
-            Failure.objects.note(_moved(row.failure_id, failure.pk, tried.kind_for(row)), using)
+            seen = Change(failure.pk, newest=tried.kind_for(row))
+            Failure.objects.note([seen, *_moved(row.failure_id, failure.pk)], using)
 
     def _failed(self, row: "DeadLetter", tried: Tried, using: str) -> dict[str, Any]:
         """What a failure changes in the letter."""
@@ -474,15 +475,16 @@ class DeadLetter(models.Model):
         """Whether the failure in the letter is part of this one's story."""
         return self.is_open or (self.closed_at is not None and self.closed_at >= letter.last_failed)
 
-    def merge(self, letter: Letter) -> None:
-        """Take in what another letter of the same event tells; not saved."""
+    def merge(self, letter: Letter, failure: Failure) -> None:
+        """Take in what another letter of the same event tells, which is of this failure; not saved."""
         self.attempts += letter.attempts
         self.first_failed = min(self.first_failed, letter.first_failed)
         if letter.last_failed > self.last_failed:
             self.last_failed, self.exception, self.message = letter.last_failed, letter.exception, letter.message
+            self.failure = failure
 
 
-MERGED_FIELDS = ("attempts", "first_failed", "last_failed", "exception", "message")
+MERGED_FIELDS = ("attempts", "first_failed", "last_failed", "exception", "message", "failure")
 
 
 class DeadLetterAttempt(models.Model):
@@ -563,11 +565,11 @@ def _attempt_fields(letter: DeadLetter, tried: Tried) -> dict[str, Any]:
     }
 
 
-def _moved(before: int, after: int, newest: FailureKind) -> list[Change]:
-    """How the numbers change when an open letter has failed again, in the same way as before or in another."""
+def _moved(before: int, after: int, *, is_open: bool = True) -> list[Change]:
+    """How the numbers change when a letter has failed again: not, if in the same way as before."""
     if before == after:
-        return [Change(after, newest=newest)]
-    return [Change(before, open_letters=-1), Change(after, 1, 1, newest)]
+        return []
+    return [Change(before, open_letters=-int(is_open)), Change(after, 1, int(is_open))]
 
 
 def _done(rows: Sequence[DeadLetter], undeclared: tuple[str, ...] = ()) -> Answer:
