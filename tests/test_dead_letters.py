@@ -369,7 +369,7 @@ def test_letters_of_strangers_are_kept_whatever_they_say(
     first, gone, unnamed = DeadLetter.objects.order_by("letter_offset")
     assert (first.topic, first.partition, first.offset) == (TOPIC, 0, 0)
     assert first.message == "\\0<script>\\xfe"
-    assert (gone.automatic, len(gone.handler), gone.value) == (False, 200, None)
+    assert (gone.automatic, len(gone.handler), gone.value) == (True, 200, None)
     assert unnamed.handler == "treat"
 
 

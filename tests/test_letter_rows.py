@@ -267,6 +267,28 @@ def test_a_running_letter_can_be_neither_discarded_nor_edited() -> None:
     assert DeadLetter.objects.get().edited_value is None
 
 
+@pytest.mark.parametrize("act", [
+    lambda row: repair.retry([row.pk]),
+    lambda row: repair.discard([row.pk], "no", "ann"),
+    lambda row: repair.edit(row, '{"account":"bob","number":7}'),
+])  # fmt: skip
+def test_a_letter_whose_process_was_killed_can_be_acted_on_when_its_lease_has_ended(act: Any) -> None:
+    project(a_letter("1"))
+    make_due()
+    (lost,) = lease()
+    make_due()
+    assert act(lost).done == 1
+    assert DeadLetter.objects.get().state != State.RUNNING
+    assert not resolve(lost)
+
+
+def test_what_an_operator_asks_for_is_tried_first() -> None:
+    project(*[a_letter(key=None) for _ in range(3)], a_letter("wanted", key=None))
+    make_due()
+    repair.retry([DeadLetter.objects.get(event_id="wanted").pk])
+    assert DeadLetter.objects.order_by("due_at").values_list("event_id", flat=True)[0] == "wanted"
+
+
 def test_an_edited_letter_is_due_at_once_and_keeps_the_original() -> None:
     (row,) = project(a_letter("1", automatic=False))
     original = bytes(row.value or b"")

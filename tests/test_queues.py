@@ -142,12 +142,14 @@ def work(value: bytes = b"{}") -> Work:
 def test_waits_of_tries_that_could_not_take_place_are_no_time_of_failing() -> None:
     ill = work()
     ill.failed(now=100.0)
-    ill.postponed(delay=10.0)
-    ill.postponed(delay=20.0)
-    tries = ill.tries(now=135.0)
-    assert (tries.attempts, tries.delays, tries.seconds) == (1, 2, 5.0)
-    ill.failed(now=135.0)
-    assert ill.tries(now=136.0).delays == 0
+    ill.handed_out(now=101.0)
+    ill.postponed(delay=10.0, now=104.0)
+    ill.handed_out(now=114.0)
+    ill.postponed(delay=20.0, now=115.0)
+    tries = ill.tries(now=136.0)
+    assert (tries.attempts, tries.delays, tries.seconds) == (1, 2, 2.0)
+    ill.failed(now=136.0)
+    assert ill.tries(now=137.0).delays == 0
 
 
 def test_what_is_hidden_is_not_in_the_log_of_a_failure(settings: Any, caplog: pytest.LogCaptureFixture) -> None:

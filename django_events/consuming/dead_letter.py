@@ -11,6 +11,7 @@ from django_events import cloudevents
 from django_events.consuming.failure_report import FailureReport, fingerprint
 from django_events.consuming.reading import for_people, mark_key, moment
 from django_events.exceptions import DecodeError
+from django_events.failures import FailurePolicy
 from django_events.handlers import ConsumerGroup, Handler
 from django_events.kafka import names, spec
 from django_events.kafka.record import Headers, Partition, ReceivedRecord, Record
@@ -115,7 +116,8 @@ def _letter(
     place = f"{record.topic} {record.partition.number} {record.offset}"
     exception, message = about.get("exception", "")[-200:], about.get("message", "")
     last_failed = _time(about.get("last-failed"), _time_of(record))
-    policy = handler.policy if handler else None
+    # Where the handler is not declared, another process may know it (a rolling deploy): that one decides when it tries.
+    policy = handler.policy if handler else FailurePolicy()
     key = cloudevents.to_text(record.key)
     return Letter(
         letter_key=_digest(about.get("id") or place, group, name),
@@ -140,8 +142,8 @@ def _letter(
         message=message,
         traceback=about.get("traceback", ""),
         fingerprint=fingerprint(group, name, event.topic, exception, message),
-        automatic=policy is not None and policy.tries_later(exception),
-        first_delay=policy.later.delay(1) if policy else 0.0,
+        automatic=policy.tries_later(exception),
+        first_delay=policy.later.delay(1),
     )
 
 

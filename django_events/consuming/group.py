@@ -210,6 +210,7 @@ class GroupThread(threading.Thread):
         ahead = self._workers.count * HANDED_OUT_AHEAD
         while len(self._running) - self._writing < ahead and (work := self._queues.take()):
             self._running.add(work)
+            work.handed_out(time.monotonic())
             if work.letter:
                 self._writing += 1
                 self._letter_writer.submit(work)
@@ -250,7 +251,7 @@ class GroupThread(threading.Thread):
                 work.failed(now)
                 self._queues.again(work, now + delay)
             case Again(delay=delay):
-                work.postponed(delay)
+                work.postponed(delay, now)
                 self._queues.again(work, now + delay)
             case Buried(report=report):
                 work.failed(now)

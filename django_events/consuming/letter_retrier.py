@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 from django_events import crash_points
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
-from django_events.consuming.transactions import close_obsolete_connections
+from django_events.consuming.transactions import prepare_connections
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
 from django_events.models import DeadLetter, Tried
@@ -155,6 +155,7 @@ class LetterRetrier(threading.Thread):
         free = self._workers.count - len(self._running)
         if self._stopping.is_set() or now < self._look_at or not free:
             return
+        prepare_connections()
         topics = {handler.name: [topic.name for topic in handler.topics] for handler in self._group.handlers}
         letters = DeadLetter.objects.lease(self._group.name, topics, free, LEASE, repair.database())
         if letters and crash_points.armed:
@@ -166,7 +167,6 @@ class LetterRetrier(threading.Thread):
             self._workers.submit(unit)
         if not letters:
             self._look_at = now + LOOK
-            close_obsolete_connections()
 
 
 def _conclude(letter: DeadLetter, result: Tried) -> None:

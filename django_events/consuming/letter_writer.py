@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 
 from django_events import crash_points
@@ -20,6 +21,9 @@ logger = logging.getLogger("django_events.dead_letters")
 WAIT = 5.0
 """Seconds that Kafka has to acknowledge letters, or to answer a question."""
 
+LOOK = 5.0
+"""Seconds between two tries to create a topic that is missing: each that fails is logged."""
+
 AT_ONCE = 100
 """Letters that are sent together."""
 
@@ -34,6 +38,7 @@ class LetterWriter(threading.Thread):
         self._results = results
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._producer: Producer | None = None
+        self._look_at = 0.0
 
     def submit(self, work: Work) -> None:
         """Have the work's letter written. Thread-safe; does not block; starts the thread with the first letter."""
@@ -82,8 +87,10 @@ class LetterWriter(threading.Thread):
 
     def _look_for(self, topics: set[tuple[str, str]]) -> None:
         """Create the topics that are missing; those that are still missing then are refused one by one."""
-        if all(self._connected().knows(topic) for topic, _ in topics):
+        now = time.monotonic()
+        if now < self._look_at or all(self._connected().knows(topic) for topic, _ in topics):
             return
+        self._look_at = now + LOOK
         dead_letter_topics.create_missing(self._group, {source for _, source in topics}, WAIT)
         self._connected().connect(WAIT)
 

@@ -31,7 +31,8 @@ class Work:
     """The dead letter that is to be written: all that is left to do."""
     _first_failed: datetime | None = None
     _failing_since: float = 0.0
-    """The moment of the first failure, moved on by the waits of tries that could not begin."""
+    """The moment of the first failure, moved on by tries that could not take place, and their waits."""
+    _handed_out: float = 0.0
 
     @property
     def queue(self) -> Hashable:
@@ -52,10 +53,14 @@ class Work:
         if self._first_failed is None:
             self._first_failed, self._failing_since = datetime.now(UTC), now
 
-    def postponed(self, delay: float) -> None:
-        """A try could not take place, and waits so many seconds."""
+    def handed_out(self, now: float) -> None:
+        """Somebody tries it from this moment on."""
+        self._handed_out = now
+
+    def postponed(self, delay: float, now: float) -> None:
+        """A try could not take place, and waits so many seconds. Neither counts as time in which it was tried."""
         self.delays += 1
-        self._failing_since += delay
+        self._failing_since += delay + now - self._handed_out
 
     def bury(self, report: FailureReport) -> None:
         """A dead letter is to be written, after the failure that is reported."""

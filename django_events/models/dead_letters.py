@@ -32,6 +32,9 @@ LOOKED_AT = 100
 PUT_OFF = timedelta(minutes=30)
 """How long a due letter waits that the process which looks cannot run: another, with newer code, perhaps can."""
 
+FIRST = timedelta(days=1)
+"""By how much a letter that an operator wants tried stands in front of those that are due by themselves."""
+
 SHOWN = 200
 """Characters of a key or event id that are kept for people and for searching."""
 
@@ -200,7 +203,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             if not (row.automatic and row.is_open):
                 continue
             if row.queue_key is None or not (row.queue_key in taken or self._head(row.queue_key, using)):
-                row.due_at = timezone.now() + timedelta(seconds=delays[row.event_key])
+                row.due_at = Now() + timedelta(seconds=delays[row.event_key])
             if row.queue_key:
                 taken.add(row.queue_key)
 
@@ -316,7 +319,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
                 missing = {f"{row.group_name}/{row.handler}" for row in rows} - {
                     f"{row.group_name}/{row.handler}" for row in here
                 }
-                self.using(using).filter(pk__in=[row.pk for row in here]).update(due_at=Now())
+                self.using(using).filter(pk__in=[row.pk for row in here]).update(**_due_first())
             answer += answered + _done(here, undeclared=tuple(missing))
         return answer
 
@@ -334,12 +337,13 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
         """Have a waiting letter tried with this body from now on, and at once; the original body is kept."""
         with transaction.atomic(using=using):
             rows, answered = self._lock([id], using)
-            self.using(using).filter(pk__in=[row.pk for row in rows]).update(edited_value=value, due_at=Now())
+            self.using(using).filter(pk__in=[row.pk for row in rows]).update(edited_value=value, **_due_first())
         return answered + _done(rows)
 
     def _lock(self, ids: Sequence[int], using: str) -> tuple[list["DeadLetter"], Answer]:
-        """Those of the letters that wait, locked; and why the others are left alone."""
-        rows = self.using(using).filter(pk__in=ids, state=State.WAITING).defer("value", "headers", "edited_value")
+        """Those of the letters that wait, or whose lease has ended, locked; and why the others are left alone."""
+        waits = Q(state=State.WAITING) | Q(state=State.RUNNING, due_at__lte=Now())
+        rows = self.using(using).filter(waits, pk__in=ids).defer("value", "headers", "edited_value")
         locked = list(rows.order_by("pk").select_for_update(skip_locked=True))
         if len(locked) == len(ids):
             return locked, Answer()
@@ -574,6 +578,11 @@ def _moved(before: int, after: int, *, is_open: bool = True) -> list[Change]:
 
 def _done(rows: Sequence[DeadLetter], undeclared: tuple[str, ...] = ()) -> Answer:
     return Answer(done=len(rows), undeclared=undeclared, changed=tuple(row.pk for row in rows))
+
+
+def _due_first() -> dict[str, Any]:
+    """What an operator asks for is tried before all that is due by itself."""
+    return {"state": State.WAITING, "lease": None, "due_at": Now() - FIRST}
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
