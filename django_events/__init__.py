@@ -3,10 +3,13 @@
 Importing this loads neither models nor librdkafka, so declarations can be imported from anywhere.
 """
 
+from django_events.codecs.codec import Codec
 from django_events.events import Event
 from django_events.exceptions import (
+    CalledInAsync,
     DeclarationError,
     DecodeError,
+    DeliveryFailed,
     DoNotRetry,
     EncodingError,
     EventsError,
@@ -26,9 +29,12 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Backoff",
+    "CalledInAsync",
+    "Codec",
     "ConsumerGroup",
     "DeclarationError",
     "DecodeError",
+    "DeliveryFailed",
     "DoNotRetry",
     "EncodingError",
     "Event",

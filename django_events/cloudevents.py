@@ -20,6 +20,7 @@ from django_events.exceptions import DecodeError, EventTooLarge, InvalidEvent
 from django_events.kafka import spec
 from django_events.kafka.record import Headers, ReceivedRecord, Record
 
+JSON = "application/json"
 STRUCTURED = "application/cloudevents+json"
 SEQUENCE_HEADER = "ce_sequence"
 NO_SOURCE = "\0"
@@ -43,7 +44,7 @@ class Attributes:
     time: datetime | None
     dataschema: str | None
     specversion: str
-    content_type: str
+    content_type: str | None
     data: bytes | None
     extensions: Mapping[str, str]
     headers: tuple[tuple[str, str | None], ...]
@@ -55,7 +56,8 @@ class Attributes:
 def encode(event: Event[Any]) -> Record:
     """The event as a record in binary content mode. Raises EventTooLarge above the topic's declared limit."""
     headers: Headers = [(f"ce_{name}", text.encode()) for name in CORE if (text := _text_of(event, name)) is not None]
-    headers.append(("content-type", event.content_type.encode()))
+    if event.data is not None:
+        headers.append(("content-type", event.content_type.encode()))
     headers += [(f"ce_{name}", text.encode()) for name, text in event.extensions.items()]
     headers += [(name, to_bytes(text)) for name, text in event.headers]
     record = Record(event.topic, to_bytes(event.key), event.data, headers)
@@ -65,9 +67,8 @@ def encode(event: Event[Any]) -> Record:
 
 def check_attributes(event: Event[Any]) -> None:
     """Raise InvalidEvent if a key, attribute, extension or header cannot be carried by Kafka and CloudEvents."""
-    if not isinstance(event.data, bytes):
-        raise InvalidEvent("The event has no data. Make it with the topic's event().")
     _check_text("key", event.key)
+    _check_compaction(event)
     for name in ("id", "source", "type"):
         if not getattr(event, name):
             raise InvalidEvent(f"The event's {name} is empty. Give it a text, or leave it out for the default.")
@@ -78,6 +79,23 @@ def check_attributes(event: Event[Any]) -> None:
         _check_extension(name, value)
     for name, text in event.headers:
         _check_header(name, text)
+
+
+def _check_compaction(event: Event[Any]) -> None:
+    """What Kafka refuses, or would take for something else: events without a key, and without a body."""
+    declared = spec.declared(event.topic)
+    if declared and declared.is_compacted:
+        if event.key is None:
+            raise InvalidEvent(
+                f"Topic {event.topic!r} is compacted: Kafka keeps its last event of each key. Send it with a key=."
+            )
+    elif event.data is None:
+        raise InvalidEvent(
+            f"An event without a body is a tombstone, and topic {event.topic!r} is not declared as compacted. Make "
+            "events with event(), or declare Topic(…, compacted=True)."
+        )
+    if not isinstance(event.data, bytes | None):
+        raise InvalidEvent("The event's data are no bytes. Make it with the topic's event().")
 
 
 def to_bytes(text: str | None) -> bytes | None:
@@ -168,14 +186,15 @@ def decode(record: ReceivedRecord) -> Attributes:
     return _decode_binary(record, content_type)
 
 
-def with_data(record: ReceivedRecord, data: bytes) -> bytes:
+def with_data(record: ReceivedRecord, data: bytes, unsaid: str = JSON) -> bytes:
     """The body of the record with other JSON as its data, in the content mode that the record has.
 
-    Raises DecodeError if the record cannot be read, or its data is not JSON: then JSON cannot take its place.
+    ``unsaid`` is the content type of a record that has none. Raises DecodeError if the record cannot be read, or its
+    data is not JSON: then JSON cannot take its place.
     """
-    attributes = decode(record)
-    if not is_json(attributes.content_type):
-        raise DecodeError(f"The payload is {attributes.content_type}, and only JSON can be edited.")
+    content_type = decode(record).content_type or unsaid
+    if not is_json(content_type):
+        raise DecodeError(f"The payload is {content_type}, and only JSON can be edited.")
     if _media_type(_header(record.headers, "content-type") or "") != STRUCTURED:
         return data
     envelope = msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw])
@@ -187,6 +206,16 @@ def is_json(content_type: str) -> bool:
     """Whether this is the media type of some kind of JSON."""
     media_type = _media_type(content_type)
     return media_type in ("application/json", "text/json") or media_type.endswith("+json")
+
+
+def fits(content_type: str | None, wanted: str) -> bool:
+    """Whether a record of this content type can be read as the wanted one; a record that has none can.
+
+    All kinds of JSON are one; parameters, such as a charset, do not count.
+    """
+    if content_type is None or _media_type(content_type) == _media_type(wanted):
+        return True
+    return is_json(content_type) and is_json(wanted)
 
 
 def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, str]:
@@ -205,7 +234,7 @@ def made_up_id(record: ReceivedRecord, attributes: Attributes) -> str:
     """An id for an event that came without one: the same whenever the same record is read."""
     parts = (
         attributes.data or b"",
-        attributes.content_type.encode("utf-8", "surrogateescape"),
+        (attributes.content_type or JSON).encode("utf-8", "surrogateescape"),
         (attributes.source or "").encode("utf-8", "surrogateescape"),
         (attributes.time.isoformat() if attributes.time else "").encode(),
         f"{record.topic} {record.partition.number} {record.offset}".encode(),
@@ -242,12 +271,13 @@ def _decode_binary(record: ReceivedRecord, content_type: str) -> Attributes:
 def _decode_structured(record: ReceivedRecord) -> Attributes:
     try:
         envelope = msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw])
+        unsaid = "" if "data_base64" in envelope else JSON
         data = _structured_data(envelope)
         texts = {name: _scalar(name, raw) for name, raw in envelope.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"The record {record} is not a CloudEvent in JSON: {error}") from error
     others = tuple((name, to_text(value)) for name, value in record.headers if name.lower() != "content-type")
-    content_type = texts.pop("datacontenttype", "") or "application/json"
+    content_type = texts.pop("datacontenttype", "") or unsaid
     return _attributes({k: v for k, v in texts.items() if v is not None}, content_type, data, others)
 
 
@@ -287,7 +317,7 @@ def _attributes(
         time=_time(given.get("time")),
         dataschema=given.get("dataschema") or None,
         specversion=given.get("specversion") or "1.0",
-        content_type=content_type or "application/json",
+        content_type=content_type or None,
         data=data,
         extensions=extensions or NO_EXTENSIONS,
         headers=headers,

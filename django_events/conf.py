@@ -46,6 +46,10 @@ class Settings:
     AUTO_CREATE_TOPICS: bool = True
     """Whether declared topics that Kafka does not have are created on first use. Default: True."""
 
+    REQUIRE_DECLARED_TOPICS: bool = False
+    """Whether a ``Topic()`` is an error once the apps' ``events.py`` and ``handlers.py`` have been imported, unless
+    they declare it, too: such a topic is known to some processes only. Default: False."""
+
     EXIT_TIMEOUT: float = 2.0
     """How many seconds a process that exits waits for its last events to be sent. Default: 2. What is
     not sent by then stays in the outbox for ``manage.py catchup``."""

@@ -7,7 +7,9 @@ EventsError
 │   ├── EncodingError                              the payload does not fit the topic's type
 │   ├── InvalidEvent                               a key, header or attribute cannot be carried
 │   ├── EventTooLarge                              the event is above the topic's limit
-│   └── TransactionRequired                        send() was called outside of a transaction
+│   ├── TransactionRequired                        send() was called outside of a transaction
+│   └── CalledInAsync (also SynchronousOnlyOperation)   send() was called where asend() must be awaited
+├── DeliveryFailed                                 Kafka has not taken it: the caller may send it again
 ├── DoNotRetry                                     raised by handlers: trying again would not help
 ├── IgnoreError                                    raised by handlers: the event is to be passed over
 ├── DecodeError                                    a record cannot be read; whoever wrote it must act
@@ -16,7 +18,7 @@ EventsError
 └── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
 """
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 
 
 class EventsError(Exception):
@@ -49,6 +51,17 @@ class EventTooLarge(SendError, ValueError):
 
 class TransactionRequired(SendError, RuntimeError):
     """``send()`` was called outside of ``transaction.atomic()``."""
+
+
+class CalledInAsync(SendError, SynchronousOnlyOperation):
+    """A call that blocks was made in an event loop. Await its async form."""
+
+
+class DeliveryFailed(EventsError):
+    """``send_now()`` has no acknowledgement from Kafka, which may have the events all the same.
+
+    Send the same events again (with ``send_many_now``: their ids tell readers that they are duplicates), or give up.
+    """
 
 
 class DoNotRetry(EventsError):

@@ -2,7 +2,7 @@
 
 from django.utils.module_loading import autodiscover_modules
 
-from django_events import handlers
+from django_events import handlers, topics
 from django_events.exceptions import DeclarationError
 from django_events.handlers import ConsumerGroup
 
@@ -12,6 +12,7 @@ MODULES = ("events", "handlers")
 def discover() -> None:
     """Import the modules in which apps declare topics and handlers. Idempotent. An error in one of them is raised."""
     autodiscover_modules(*MODULES)
+    topics.all_are_declared()
 
 
 def groups(names: list[str]) -> list[ConsumerGroup]:

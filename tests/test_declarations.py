@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_events import ConsumerGroup, DeclarationError, Event, Topic, checks, registry
+from django_events import ConsumerGroup, DeclarationError, Event, Topic, checks, registry, topics
+from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.handlers import ledger
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -145,3 +146,19 @@ def test_names_that_are_too_long_with_their_prefix_and_endings(settings: Any) ->
     ConsumerGroup("g" * 55).idempotent(topic, name="h")(lambda event: None)
     errors = checks.check_declarations(None)
     assert {error.id for error in errors} == {"django_events.E006"}
+
+
+def test_topics_made_at_run_time_can_be_forbidden(settings: Any) -> None:
+    """The apps' declarations have been read when Django began."""
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "REQUIRE_DECLARED_TOPICS": True}
+    with pytest.raises(DeclarationError, match=r"'late' is made after .* Declare it in events\.py of an installed app"):
+        Topic("late", dict)
+    assert "late" not in {topic.name for topic in topics.declared()}
+    assert entry_made.event(EntryMade("ann", 1)), "those that are declared can be used"
+    assert Topic("ledger.entry-made", EntryMade), "and said again"
+
+
+@pytest.mark.parametrize("config", [["retention.ms"], {"retention.ms": 1}, {1: "a"}, "retention.ms=1", None])
+def test_configs_that_are_no_texts(config: Any) -> None:
+    with pytest.raises(DeclarationError, match="config of topic 'odd' must be a mapping of names to texts"):
+        Topic("odd", dict, config=config)

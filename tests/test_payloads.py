@@ -1,6 +1,9 @@
 """A payload arrives as it was sent, or is refused at ``send``, in the caller's transaction, with nothing saved."""
 
 import math
+import subprocess
+import sys
+import traceback
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -8,15 +11,17 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TypedDict
 
+import attrs
 import msgspec
+import pydantic
 import pytest
 from django.db import transaction
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
-from django_events import DeclarationError, EncodingError, Event, EventTooLarge, InvalidEvent, Topic
-from django_events.codecs import JSONCodec
+from django_events import DeclarationError, DecodeError, EncodingError, Event, EventTooLarge, InvalidEvent, Topic
 from django_events.testing import saved_events
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.usefixtures("declarations")
 
@@ -52,6 +57,37 @@ class Struct(msgspec.Struct):
     name: str
 
 
+@attrs.define
+class Attrs:
+    name: str
+    price: Decimal = Decimal(0)
+    _secret: int = 1
+
+
+class Line(pydantic.BaseModel):
+    name: str
+    price: Decimal = Decimal(0)
+
+
+class Model(pydantic.BaseModel):
+    order_id: int = pydantic.Field(alias="orderId")
+    lines: list[Line] = []
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    weight: float = 0.0
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    count: pydantic.PositiveInt
+
+
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+SECRET = "12345-67890"
+
+
 def topic(payload_type: Any = dict) -> Topic[Any]:
     return Topic("payloads", payload_type)
 
@@ -66,12 +102,17 @@ def topic(payload_type: Any = dict) -> Topic[Any]:
         (dict, {"a": [1, 2.5, "x", None, True, {"b": {}}]}),
         (dict[str, int], {"a": 1}),
         (dict, {}),
+        (Attrs, Attrs("ä", Decimal("2.50"))),
+        (Model, Model(orderId=2**62, lines=[Line(name="ä\N{SNOWMAN}\x00", price=Decimal("2.50"))], weight=0.1)),
+        (Checked, Checked(1)),
+        (Numbers, Numbers([1, 2])),
     ],
 )
 def test_what_is_sent_is_what_is_read(payload_type: Any, payload: Any) -> None:
-    data, read = JSONCodec[Any](payload_type).encode(payload)
-    assert read == payload
-    assert JSONCodec[Any](payload_type).decode(data) == payload
+    event = topic(payload_type).event(payload)
+    assert event.payload == payload
+    assert event.data is not None
+    assert topic2(payload_type).codec.decode(event.data) == payload
 
 
 def test_texts_of_a_subclass_are_read_as_texts() -> None:
@@ -106,8 +147,15 @@ def topic2(payload_type: Any) -> Topic[Any]:
         (dict, {"a": datetime(2026, 1, 1, tzinfo=UTC)}, r"payload\.a is"),
         (dict, {"a": object()}, "a value of type object has no form in JSON"),
         (dict, {"a": "\ud800"}, "cannot be sent"),
+        (Attrs, Attrs(1), r"Expected `str`, got `int` - at `\$\.name`"),  # type: ignore[arg-type]
+        (Attrs, Attrs("tea", secret=2), r"payload\._secret is 2 and would be read as 1"),
+        (Attrs, Item("tea"), r"payload is Item\(.*would be read as Attrs"),
+        (Model, Model.model_construct(order_id="1"), r"payload\.order_id is '1' and would be read as 1"),
+        (Model, Model.model_construct(order_id="x"), r"unable to parse string as an integer - at `\$\.orderId`"),
+        (Model, Model(orderId=1, weight=math.nan), r"valid number - at `\$\.weight`"),
+        (Model, {"orderId": 1}, r"payload is \{'orderId': 1\} and would be read as Model"),
         (dict, [1], "Expected `object`, got `array`"),
-        (dict, None, "Expected `object`, got `null`"),
+        (dict, None, r"is None\. Send a dict; on a compacted topic, send_tombstone"),
     ],
 )
 def test_what_would_not_be_read_as_it_is_is_refused(payload_type: Any, payload: Any, reason: str) -> None:
@@ -231,6 +279,10 @@ def test_attributes_that_cannot_be_carried_are_refused(attributes: dict[str, Any
         (None, "None is not supported"),
         (Colour, "Colour is not supported"),
         (list[int], "list is not supported|is not supported"),
+        (attrs.define(eq=False)(type("Unequal", (), {"__annotations__": {"a": int}})), "eq=False"),
+        (attrs.make_class("Unseen", {"a": attrs.field(type=int, eq=False)}), r"leaves a out .* \(in attrs, eq=\)"),
+        (attrs.make_class("Keyed", {"a": attrs.field(type=str, eq=str.lower)}), "leaves a out of comparisons"),
+        (type("Missing", (pydantic.BaseModel,), {"__annotations__": {"a": "Nowhere"}}), "cannot be read by pydantic"),
         (dataclass(eq=False)(type("Unequal", (), {"__annotations__": {"a": int}})), "eq=False"),
         (dataclass(type("Unseen", (), {"__annotations__": {"a": int}, "a": field(compare=False)})), "compare=False"),
         (dataclass(type("Missing", (), {"__annotations__": {"a": "Nowhere"}})), "cannot be read from JSON"),
@@ -239,6 +291,28 @@ def test_attributes_that_cannot_be_carried_are_refused(attributes: dict[str, Any
 def test_payload_types_that_cannot_work_are_refused_at_the_declaration(payload_type: Any, reason: str) -> None:
     with pytest.raises(DeclarationError, match=reason):
         topic(payload_type)
+
+
+def test_a_model_is_read_and_written_as_pydantic_does() -> None:
+    assert topic(Model).event(Model(orderId=1)).data == (
+        b'{"orderId":1,"lines":[],"at":"2026-01-01T00:00:00Z","weight":0.0}'
+    )
+    assert topic2(Checked).event(Checked(1)).dataschema == "Checked"
+
+
+def test_what_pydantic_says_of_a_body_has_no_values_in_it() -> None:
+    with pytest.raises(DecodeError, match=r"The body is not JSON of Line: Field required - at `\$\.name`") as refused:
+        topic(Line).codec.decode(b'{"price":"%s"}' % SECRET.encode())
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
+
+
+def test_nobody_needs_pydantic_or_attrs() -> None:
+    code = (
+        "import sys; sys.modules['pydantic'] = sys.modules['attrs'] = sys.modules['attr'] = None; "
+        "from django.conf import settings; settings.configure(DJANGO_EVENTS={'SOURCE': 'x'}); "
+        "from django_events import Topic; assert Topic('t', dict).event({'a': 1}).data == b'{\"a\":1}'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_events_are_immutable() -> None:

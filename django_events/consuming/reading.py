@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django_events import cloudevents
+from django_events.codecs import codec
 from django_events.events import Event
 from django_events.exceptions import DecodeError
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import ProcessedEvent
+from django_events.topics import Topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -17,19 +19,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[Any]:
     """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
     attributes = cloudevents.decode(record)
-    codec = handler.topic(record.topic).codec
-    if not cloudevents.is_json(attributes.content_type):
-        raise DecodeError(
-            f"The record {record} has content type {attributes.content_type!r}; topic {record.topic!r} "
-            f"is read as {codec.content_type}."
-        )
+    topic = handler.topic(record.topic)
     key = cloudevents.to_text(record.key)
     return Event(
         topic=record.topic,
         key=key,
-        payload=codec.decode(attributes.data),
+        payload=_payload(topic, record, attributes),
         data=attributes.data,
-        content_type=attributes.content_type,
+        content_type=attributes.content_type or topic.codec.content_type,
         id=attributes.id or cloudevents.made_up_id(record, attributes),
         source=attributes.source or "",
         type=attributes.type or record.topic,
@@ -47,6 +44,22 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         attempt=attempt,
         identity=cloudevents.identity(record, attributes),
     )
+
+
+def _payload(topic: Topic[Any], record: ReceivedRecord, attributes: cloudevents.Attributes) -> Any:
+    """The payload; None in a tombstone, which is a record with a key and without a body on a compacted topic."""
+    if record.value is None and record.key is not None and topic.spec.is_compacted:
+        return None
+    if attributes.data is None:
+        raise DecodeError(
+            f"The record {record} has no body; topic {topic.name!r} is read as {topic.codec.content_type}."
+        )
+    if not cloudevents.fits(attributes.content_type, topic.codec.content_type):
+        raise DecodeError(
+            f"The record {record} has content type {attributes.content_type!r}; topic {topic.name!r} "
+            f"is read as {topic.codec.content_type}."
+        )
+    return codec.decode(topic.codec, attributes.data)
 
 
 def mark_of(event: Event[Any]) -> ProcessedEvent:

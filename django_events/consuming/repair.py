@@ -9,6 +9,7 @@ import msgspec
 from django.db import router
 
 from django_events import cloudevents, handlers, redaction
+from django_events.codecs import codec
 from django_events.exceptions import DeclarationError, DecodeError
 from django_events.handlers import Handler
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -41,11 +42,10 @@ def edit(letter: DeadLetter, payload: str) -> Answer:
 
     Raises DecodeError if it does not fit the topic's type, or cannot be edited at all; nothing is changed then.
     """
-    handler = handler_of(letter)
-    value = _edited(letter, payload)
+    reader = handler_of(letter).topic(letter.topic).codec
+    value = _edited(letter, payload, reader.content_type)
     record = letter_record(letter)._replace(value=value)
-    codec = handler.topic(letter.topic).codec
-    codec.decode(cloudevents.decode(record).data)
+    codec.decode(reader, cloudevents.decode(record).data or b"")
     return DeadLetter.objects.edit(letter.pk, value, database())
 
 
@@ -100,8 +100,8 @@ def handler_of(letter: DeadLetter) -> Handler:
     return found
 
 
-def _edited(letter: DeadLetter, payload: str) -> bytes:
-    """The record's body with this payload, hidden values put back."""
+def _edited(letter: DeadLetter, payload: str, unsaid: str) -> bytes:
+    """The record's body with this payload, hidden values put back; ``unsaid`` as in ``cloudevents.with_data``."""
     record = letter_record(letter)
     try:
         edited = msgspec.json.decode(payload)
@@ -116,4 +116,4 @@ def _edited(letter: DeadLetter, payload: str) -> bytes:
     except ValueError as error:
         raise DecodeError(str(error)) from error
     data = payload.encode() if restored == edited else msgspec.json.encode(restored)
-    return cloudevents.with_data(record, data)
+    return cloudevents.with_data(record, data, unsaid)

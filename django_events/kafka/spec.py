@@ -17,20 +17,38 @@ HEADROOM = 65_536
 """Bytes by which a topic's or a client's own limit lies above the declared one, so that only ours is ever met."""
 
 
+PARTITIONS = 2
+"""Partitions of a new topic that declares no number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
     """What a topic shall be like in Kafka. Immutable."""
 
     name: str
     """Without prefix."""
-    partitions: int = 2
-    """Number of partitions: the number of processes of one group that can share the topic."""
+    partitions: int | None = None
+    """Number of partitions: the number of processes of one group that can share the topic. None for two, or as many
+    as it has."""
     replication_factor: int | None = None
-    """Number of copies; None for three, or as many as there are brokers if they are fewer."""
+    """Number of copies; None for three, or as many as there are brokers if they are fewer, or as many as it has."""
     config: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Kafka's topic configuration, beside the defaults that ``kafka.topics`` fills in."""
     max_bytes: int = DEFAULT_LIMIT
     """The largest event (key, body, headers and ``OVERHEAD``), in bytes."""
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether Kafka keeps only the last event of each key."""
+        return is_compacting(self.config.get(CLEANUP_POLICY, ""))
+
+
+CLEANUP_POLICY = "cleanup.policy"
+
+
+def is_compacting(cleanup_policy: str) -> bool:
+    """Whether this value of ``cleanup.policy`` has Kafka keep only the last event of each key."""
+    return "compact" in [policy.strip() for policy in cleanup_policy.split(",")]
 
 
 _declared: dict[str, TopicSpec] = {}

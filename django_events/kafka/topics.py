@@ -83,7 +83,7 @@ def _new_topic(wanted: spec.TopicSpec, broker_count: int) -> NewTopic:
         defaults["max.message.bytes"] = str(wanted.max_bytes + spec.HEADROOM)
     return NewTopic(
         names.on_wire(wanted.name),
-        num_partitions=wanted.partitions,
+        num_partitions=wanted.partitions or spec.PARTITIONS,
         replication_factor=copies,
         config={**defaults, **wanted.config},
     )

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from django.core import mail
 from django.db import router, transaction
 
 from django_events import cloudevents, crash_points, signals
@@ -14,26 +13,27 @@ from django_events.conf import settings
 from django_events.events import Event
 from django_events.exceptions import SettingsError, TransactionRequired
 from django_events.models import OutgoingEvent, SavedRow
+from django_events.producing.in_async import refuse_in_async
+from django_events.producing.in_tests import nothing_is_sent
 from django_events.producing.relay import relay
 
 _handler_database: ContextVar[str | None] = ContextVar("django_events_handler_database", default=None)
 
 
-def produce(events: Sequence[Event[Any]], using: str | None = None) -> None:
+def produce(events: Sequence[Event[Any]], using: str | None = None, *, alone: bool = False) -> None:
     """Write the events to the outbox of one database, in one statement and in the caller's transaction.
 
-    After its commit they are sent by the relay of this process, unless SEND_AFTER_COMMIT is off. Raises
-    EventTooLarge, TransactionRequired or SettingsError, each before anything is written. Thread-safe.
+    ``alone`` they need none. After the commit they are sent by the relay of this process, unless SEND_AFTER_COMMIT is
+    off. Raises EventTooLarge, TransactionRequired, CalledInAsync or SettingsError, each before anything is written.
+    Thread-safe.
     """
+    refuse_in_async("send()", "asend()")
     database = _database(using)
     records = [(event.id, cloudevents.encode(event)) for event in events]
     if not records:
         return
-    if settings.REQUIRE_TRANSACTION and not transaction.get_connection(database).in_atomic_block:
-        raise TransactionRequired(
-            f"send() was called outside of a transaction of database {database!r}, so a crash could separate the event "
-            f"from the change that it tells of. Put both into transaction.atomic(using={database!r})."
-        )
+    if settings.REQUIRE_TRANSACTION and not alone:
+        _require_transaction(database)
     with transaction.atomic(using=database, savepoint=False):
         rows = OutgoingEvent.objects.save_records(records, database)
         if crash_points.armed:
@@ -63,9 +63,17 @@ def _database(using: str | None) -> str:
     return database
 
 
+def _require_transaction(database: str) -> None:
+    if not transaction.get_connection(database).in_atomic_block:
+        raise TransactionRequired(
+            f"send() was called outside of a transaction of database {database!r}, so a crash could separate the event "
+            f"from the change that it tells of. Put both into transaction.atomic(using={database!r})."
+        )
+
+
 def _wake_after_commit(rows: Sequence[SavedRow], database: str) -> None:
     """One hook for each call: Django drops it together with the savepoint in which the rows were written."""
-    if not settings.SEND_AFTER_COMMIT or _under_a_test_runner():
+    if not settings.SEND_AFTER_COMMIT or nothing_is_sent():
         return
     relay.prepare(database)
     transaction.on_commit(partial(_wake, rows, database), using=database, robust=True)
@@ -75,8 +83,3 @@ def _wake(rows: Sequence[SavedRow], database: str) -> None:
     if crash_points.armed:
         crash_points.reached("committed-before-wake")
     relay.wake(rows, database)
-
-
-def _under_a_test_runner() -> bool:
-    """Whether Django's test environment is set up here (it makes ``mail.outbox``) and no fixture wants sending."""
-    return hasattr(mail, "outbox") and not relay.allowed_in_tests

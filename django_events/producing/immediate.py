@@ -1,0 +1,125 @@
+"""Events straight to Kafka: without transaction, table or order. For ``send_now``."""
+
+import os
+import threading
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django_events import cloudevents, signals
+from django_events.events import Event
+from django_events.exceptions import BrokerUnavailable, DeliveryFailed
+from django_events.kafka import config, topics
+from django_events.kafka.producer import Producer
+from django_events.kafka.record import Record
+from django_events.producing.in_async import refuse_in_async
+from django_events.producing.in_tests import nothing_is_sent, sent_in_tests
+
+LONGEST = 86_400.0
+"""Seconds that anybody can wait: librdkafka counts milliseconds in 32 bits."""
+
+
+def produce_now(events: Sequence[Event[Any]], timeout: float) -> None:
+    """Send the events in their order, and return when Kafka has acknowledged all. Thread-safe.
+
+    Raises DeliveryFailed after ``timeout`` seconds at most, EventTooLarge and CalledInAsync before anything is sent.
+    """
+    refuse_in_async("send_now()", "asend_now()")
+    records = [cloudevents.encode(event) for event in events]
+    if nothing_is_sent():
+        sent_in_tests.add(events)
+    elif records:
+        immediate.send(records, min(timeout, LONGEST))
+        _tell(events)
+
+
+class Immediate:
+    """The producer of a process for this, made at its first use. Thread-safe: callers take turns, within their time."""
+
+    def __init__(self) -> None:
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+
+    def send(self, records: Sequence[Record], timeout: float) -> None:
+        """Send the records. Raises DeliveryFailed unless Kafka acknowledges all of them within so many seconds."""
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=max(timeout, 0.0)):
+            raise _failure(f"other threads of this process waited for Kafka all the {timeout:g} s")
+        try:
+            self._send(records, deadline, timeout)
+        except BrokerUnavailable as error:
+            self._discard()
+            raise _failure(str(error)) from error
+        finally:
+            self._lock.release()
+
+    def _send(self, records: Sequence[Record], deadline: float, timeout: float) -> None:
+        producer = self._producer_for({record.topic for record in records}, deadline)
+        deliveries = producer.send(enumerate(records), _seconds_until(deadline))
+        if deliveries.failure:
+            self._discard()
+        if len(deliveries.acknowledged) < len(records):
+            arrived = f" ({len(deliveries.acknowledged):,} of {len(records):,} events have arrived)"
+            raise _failure(f"{deliveries.failure}{arrived if len(records) > 1 else ''}")
+
+    def _producer_for(self, wanted: Collection[str], deadline: float) -> Producer:
+        """A producer that has seen these topics; those that are declared and missing are created first."""
+        if self._producer is None:
+            self._producer = Producer(config.producer_options(gapless=False))  # nobody's order hangs on it
+        producer = self._producer
+        if not all(map(producer.knows, wanted)):
+            producer.connect(_seconds_until(deadline))
+        if missing := {topic for topic in wanted if not producer.knows(topic)}:
+            _create(missing, producer, deadline)
+        for topic in sorted(missing):
+            if not producer.knows(topic):
+                raise _failure(f"Kafka does not have the topic {topic!r}, and it was not created")
+        return producer
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer:
+            producer.discard()
+
+    def after_fork(self) -> None:
+        """In a child process: forget the parent's lock and producer, without ever destroying them."""
+        _inherited.append((self._lock, self._producer))
+        self._start_afresh()
+
+
+def _create(missing: Collection[str], producer: Producer, deadline: float) -> None:
+    """Create those of the topics that may be created, and wait until the producer sees them."""
+    created = topics.create_missing(missing, _seconds_until(deadline))
+    producer.connect(_seconds_until(deadline))
+    while not all(map(producer.knows, created)) and time.monotonic() < deadline:
+        time.sleep(0.05)  # a new topic takes a moment until every broker knows it
+        producer.connect(_seconds_until(deadline))
+
+
+def _seconds_until(deadline: float) -> float:
+    """For librdkafka, to which 0 can mean for ever."""
+    return max(deadline - time.monotonic(), 0.001)
+
+
+def _failure(reason: str) -> DeliveryFailed:
+    return DeliveryFailed(
+        f"No acknowledgement from Kafka: {reason}. It may have arrived all the same. Send the same events again with "
+        "send_many_now(), or send() them, which waits for Kafka in your place."
+    )
+
+
+def _tell(events: Sequence[Event[Any]]) -> None:
+    for event in events:
+        signals.event_sent.send_robust(
+            sender=event.topic, key=cloudevents.to_bytes(event.key), event_id=event.id, saved_at=None, using=None
+        )
+
+
+_inherited: list[object] = []
+
+immediate = Immediate()
+
+os.register_at_fork(after_in_child=immediate.after_fork)
