@@ -4,11 +4,9 @@ Blocking; every wait is bounded. Thread-safe: each call uses a client of its own
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata
+from confluent_kafka.admin import AdminClient, TopicMetadata
 
 from django_events.conf import settings
 from django_events.kafka import names, spec, topics
@@ -44,7 +42,7 @@ def create_missing(group: str, sources: Collection[str], timeout: float) -> list
     there = [topic for topic in sorted(sources) if names.on_wire(topic) in found]
     missing = [topic for topic in there if _wire_name(topic, group) not in found]
     if missing and settings.AUTO_CREATE_TOPICS:
-        wanted = [_spec(topic, group, found[names.on_wire(topic)], client, timeout) for topic in missing]
+        wanted = [wanted_spec(topic, group, found[names.on_wire(topic)], client, timeout) for topic in missing]
         created = topics.create(client, wanted, len(cluster.brokers), timeout)
         missing = [topic for topic in missing if names.dead_letter_topic(topic, group) not in created]
     return [
@@ -53,37 +51,27 @@ def create_missing(group: str, sources: Collection[str], timeout: float) -> list
     ]
 
 
-def _wire_name(topic: str, group: str) -> str:
-    return names.on_wire(names.dead_letter_topic(topic, group))
-
-
-def _spec(topic: str, group: str, source: TopicMetadata, client: AdminClient, timeout: float) -> spec.TopicSpec:
+def wanted_spec(topic: str, group: str, source: TopicMetadata, client: AdminClient, timeout: float) -> spec.TopicSpec:
+    """What the topic for dead letters of events of ``topic``, which is there, shall be like."""
     limit = _limit(topic, client, timeout)
     copies = max((len(partition.replicas) for partition in source.partitions.values()), default=1)
     return spec.TopicSpec(
         name=names.dead_letter_topic(topic, group),
         partitions=max(len(source.partitions), 1),
         replication_factor=max(copies, 1),
-        config=KEPT | {"max.message.bytes": str(limit + spec.HEADROOM)},
+        config=KEPT | {spec.MAX_MESSAGE_BYTES: str(limit + spec.HEADROOM)},
     )
+
+
+def _wire_name(topic: str, group: str) -> str:
+    return names.on_wire(names.dead_letter_topic(topic, group))
 
 
 def _limit(topic: str, client: AdminClient, timeout: float) -> int:
     """The largest record of a topic in bytes, as Kafka says, or as we know it if we may not ask."""
     declared = spec.declared(topic)
     known = max(declared.max_bytes + spec.HEADROOM if declared else 0, BROKERS_LIMIT)
-    return int(_configs([topic], client, timeout).get(topic, {}).get("max.message.bytes", known))
-
-
-def _configs(wanted: Collection[str], client: AdminClient, timeout: float) -> dict[str, dict[str, str]]:
-    """The configurations of these topics, as far as Kafka tells us."""
-    resources = {name: ConfigResource(ResourceType.TOPIC, names.on_wire(name)) for name in wanted}
-    found = {}
-    answers = client.describe_configs(list(resources.values()), request_timeout=timeout) if resources else {}
-    for resource, answer in answers.items():
-        with suppress(KafkaException):
-            found[names.off_wire(resource.name)] = {name: each.value for name, each in answer.result().items()}
-    return found
+    return int(topics.configs([topic], client, timeout).get(topic, {}).get(spec.MAX_MESSAGE_BYTES, known))
 
 
 def _missing(sources: Collection[str], group: str) -> Iterator[Problem]:
@@ -98,7 +86,7 @@ def _missing(sources: Collection[str], group: str) -> Iterator[Problem]:
 
 
 def _forgetful(sources: Collection[str], group: str, client: AdminClient, timeout: float) -> Iterator[Problem]:
-    configs = _configs([names.dead_letter_topic(topic, group) for topic in sources], client, timeout)
+    configs = topics.configs([names.dead_letter_topic(topic, group) for topic in sources], client, timeout)
     for name, config in configs.items():
         for option, wanted in KEPT.items():
             if config.get(option, wanted) != wanted:

@@ -44,6 +44,7 @@ class TopicSpec:
 
 
 CLEANUP_POLICY = "cleanup.policy"
+MAX_MESSAGE_BYTES = "max.message.bytes"
 
 
 def is_compacting(cleanup_policy: str) -> bool:

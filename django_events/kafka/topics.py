@@ -5,9 +5,10 @@ Blocking; every wait is bounded. Thread-safe: each call uses a client of its own
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
 
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
@@ -73,6 +74,17 @@ def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, t
     return created
 
 
+def configs(wanted: Iterable[str], admin: AdminClient, timeout: float) -> dict[str, dict[str, str]]:
+    """The configurations of these topics, as far as Kafka tells us."""
+    resources = [ConfigResource(ResourceType.TOPIC, names.on_wire(name)) for name in wanted]
+    found = {}
+    answers = admin.describe_configs(resources, request_timeout=timeout) if resources else {}
+    for resource, answer in answers.items():
+        with suppress(KafkaException):
+            found[names.off_wire(resource.name)] = {name: each.value for name, each in answer.result().items()}
+    return found
+
+
 def _new_topic(wanted: spec.TopicSpec, broker_count: int) -> NewTopic:
     copies = wanted.replication_factor or min(3, max(broker_count, 1))
     defaults = {
@@ -80,7 +92,7 @@ def _new_topic(wanted: spec.TopicSpec, broker_count: int) -> NewTopic:
         "message.timestamp.type": "LogAppendTime",
     }
     if wanted.max_bytes > spec.DEFAULT_LIMIT:
-        defaults["max.message.bytes"] = str(wanted.max_bytes + spec.HEADROOM)
+        defaults[spec.MAX_MESSAGE_BYTES] = str(wanted.max_bytes + spec.HEADROOM)
     return NewTopic(
         names.on_wire(wanted.name),
         num_partitions=wanted.partitions or spec.PARTITIONS,

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from django_events.exceptions import EventsError
-from django_events.management import status
+from django_events.management import status, topics
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.dead_letters import verbs as dead_letters
 
@@ -17,6 +17,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(metavar="VERB", required=True)
         status.add_to(verbs)
+        topics.add_to(verbs)
         dead_letters.add_to(verbs)
 
     def handle(self, *args: Any, **options: Any) -> None:
