@@ -23,7 +23,7 @@ Payload = dict[str, Any]
 def nothing_declared(declarations: None) -> None:
     """What the apps declare is left out; the fixture that we use brings it back."""
     for declared in (topics._declared, spec._declared, handlers._groups):
-        declared.clear()  # type: ignore[attr-defined]
+        declared.clear()
 
 
 def run(*arguments: str) -> tuple[str, str]:
