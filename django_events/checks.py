@@ -6,7 +6,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.db import connections
+from django.db import connections, router
 
 from django_events import conf, handlers, topics
 from django_events.conf import settings
@@ -18,6 +18,7 @@ def register_checks() -> None:
     """Have ``manage.py check`` run the checks of this module. Idempotent."""
     register(check_settings)
     register(check_declarations)
+    register(check_databases)
     register(check_sqlite)
 
 
@@ -44,6 +45,15 @@ def check_declarations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     except EventsError:
         return []  # E002 says it
     return [*_colliding_topics(), *_colliding_dead_letters(), *_too_long_names(prefix)]
+
+
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E008, E009, W004: an outbox where none can be, and events for a database that has none."""
+    try:
+        outboxes = [alias for alias in settings.DATABASES if alias in django_settings.DATABASES]
+    except EventsError:
+        return []  # E002 says it
+    return [*_mirrors(outboxes), *_forbidden_by_routers(outboxes), *_events_without_outbox(outboxes)]
 
 
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -93,6 +103,43 @@ def _unknown_databases() -> Iterator[CheckMessage]:
                 hint=f"Use aliases of databases with an outbox: {', '.join(django_settings.DATABASES)}.",
                 id="django_events.E004",
             )
+
+
+def _mirrors(outboxes: list[str]) -> Iterator[CheckMessage]:
+    for alias in outboxes:
+        if mirrored := django_settings.DATABASES[alias].get("TEST", {}).get("MIRROR"):
+            yield Error(
+                f"settings.DJANGO_EVENTS['DATABASES'] names {alias!r}, which is a replica of {mirrored!r}.",
+                hint=f"Remove it: the events are in the outbox of {mirrored!r}, and a replica cannot be written.",
+                id="django_events.E008",
+            )
+
+
+def _forbidden_by_routers(outboxes: list[str]) -> Iterator[CheckMessage]:
+    from django_events.models import OutgoingEvent
+
+    for alias in outboxes:
+        if not router.allow_migrate_model(alias, OutgoingEvent):
+            yield Error(
+                f"settings.DJANGO_EVENTS['DATABASES'] names {alias!r}, but a router in DATABASE_ROUTERS forbids the "
+                "tables of django_events there, so it has no outbox.",
+                hint="Remove it, or let the router's allow_migrate() return True for django_events.",
+                id="django_events.E009",
+            )
+
+
+def _events_without_outbox(outboxes: list[str]) -> Iterator[CheckMessage]:
+    from django_events.models import OutgoingEvent
+
+    chosen = router.db_for_write(OutgoingEvent)
+    if chosen not in outboxes:
+        yield Warning(
+            f"Events go to the database {chosen!r} unless send() says using=, but settings.DJANGO_EVENTS['DATABASES'] "
+            "does not name it, so they are refused.",
+            hint=f"Add {chosen!r} to DATABASES, or have a router's db_for_write() name one of {outboxes!r} for "
+            "OutgoingEvent.",
+            id="django_events.W004",
+        )
 
 
 def _no_source() -> CheckMessage:

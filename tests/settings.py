@@ -1,6 +1,10 @@
-"""The test project's settings, with the app whose events and handlers the tests watch."""
+"""The test project's settings, with the app whose events the tests watch, and a second database if one is named."""
 
 from testproject.settings import *  # noqa: F403
-from testproject.settings import INSTALLED_APPS
+from testproject.settings import DATABASES, DJANGO_EVENTS, INSTALLED_APPS, env
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.ledger"]
+
+if OTHER_DATABASE_URL := env.str("OTHER_DATABASE_URL", default=""):
+    DATABASES["other"] = env.db_url_config(OTHER_DATABASE_URL)
+    DJANGO_EVENTS["DATABASES"] = ["default", "other"]

@@ -23,6 +23,7 @@ def found(settings: Any, **given: Any) -> dict[str, str]:
 def test_the_test_project_has_no_findings() -> None:
     assert checks.check_settings(None) == []
     assert checks.check_declarations(None) == []
+    assert checks.check_databases(None) == []
     assert checks.check_sqlite(None) == []
 
 
@@ -181,3 +182,38 @@ def test_sqlite_that_is_not_prepared_for_several_processes(settings: Any, monkey
 def test_commands_say_what_is_wrong_with_their_arguments(command: str, arguments: list[str], text: str) -> None:
     with pytest.raises(CommandError, match=text):
         call_command(command, *arguments)
+
+
+class Nowhere:
+    """A router that has the tables of django_events in no database but ``events``, and writes them there."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return db == "events" if app_label == "django_events" else None
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return "events" if model._meta.app_label == "django_events" else None
+
+
+def databases_found(settings: Any) -> dict[str, str]:
+    return {str(each.id): each.msg for each in checks.check_databases(None)}
+
+
+def test_a_replica_has_no_outbox(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = {**settings.DATABASES["default"], "TEST": {"MIRROR": "default"}}
+    monkeypatch.setitem(settings.DATABASES, "replica", replica)
+    assert databases_found(settings) == {}
+    settings.DJANGO_EVENTS = {"DATABASES": ["default", "replica"]}
+    assert "names 'replica', which is a replica of 'default'" in databases_found(settings)["django_events.E008"]
+
+
+def test_a_database_without_our_tables_has_no_outbox(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_settings.Nowhere"]
+    found = databases_found(settings)
+    assert "names 'default', but a router in DATABASE_ROUTERS forbids the tables" in found["django_events.E009"]
+    assert "Events go to the database 'events' unless send() says using=" in found["django_events.W004"]
+
+
+@pytest.mark.parametrize("given", [["KAFKA"], {"DATABASES": "default"}, {"DATABASES": ["unknown"]}])
+def test_what_other_checks_say_is_not_said_again(settings: Any, given: Any) -> None:
+    settings.DJANGO_EVENTS = given
+    assert not [each for each in checks.check_databases(None) if each.id != "django_events.W004"]

@@ -1,0 +1,181 @@
+"""Several databases with an outbox: an event is in the one that its transaction is in, and each is looked after."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_events import ConsumerGroup, Event, SettingsError, Topic, TransactionRequired
+from django_events.consuming.service import Service
+from django_events.kafka import topics
+from django_events.models import OutgoingEvent, ProcessedEvent
+from django_events.testing import saved_events, sending
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_made
+from tests.processes import Site
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
+
+Payload = dict[str, Any]
+
+
+class EventsInOther:
+    """A router that has all tables of django_events in the other database."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "other" if model._meta.app_label == "django_events" else None
+
+    db_for_write = db_for_read
+
+
+class HandlersInOther(EventsInOther):
+    """A router that has what handlers need in the other database; events go there with a handler only."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return None if model is OutgoingEvent else self.db_for_read(model)
+
+
+@pytest.fixture
+def other(transactional_db: None, settings: Any) -> Iterator[str]:
+    """The name in PostgreSQL of a second database, which this process knows as ``other``; both have an outbox."""
+    name = f"{connection.settings_dict['NAME']}_other"
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": ["default", "other"]}
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    connections.settings["other"] = {**connections.settings["default"], "NAME": name}
+    try:
+        with unguarded():
+            call_command("migrate", database="other", verbosity=0)
+            yield name
+    finally:
+        connections["other"].close()
+        del connections["other"], connections.settings["other"]
+        with connection.cursor() as cursor:
+            cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def unguarded() -> AbstractContextManager[object]:
+    """Django refuses in a test to connect to what it did not know when the test began."""
+    guard = inspect.getclosurevars(BaseDatabaseWrapper.ensure_connection)
+    return patch.object(BaseDatabaseWrapper, "ensure_connection", guard.nonlocals["real_ensure_connection"])
+
+
+def address_of(database: str) -> str:
+    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/".format(**connection.settings_dict) + database
+
+
+def numbers() -> Topic[Payload]:
+    return Topic("numbers", Payload)
+
+
+def sent(broker: Broker, topic: str = "numbers") -> list[int]:
+    return [record.payload["n"] for record in broker.read(topic)] if broker.exists(topic) else []
+
+
+def rows() -> tuple[int, int]:
+    """How many wait in each database."""
+    return len(saved_events()), len(saved_events(using="other"))
+
+
+def test_an_event_is_in_the_transaction_of_the_database_that_it_is_sent_with(broker: Broker, other: str) -> None:
+    topic = numbers()
+    with transaction.atomic(), pytest.raises(TransactionRequired, match="of database 'other'"):
+        topic.send({"n": 0}, using="other")
+    with transaction.atomic(using="other"), pytest.raises(TransactionRequired, match="of database 'default'"):
+        topic.send({"n": 0})
+    with transaction.atomic(), transaction.atomic(using="other"):
+        topic.send({"n": 1}, using="other")
+        topic.send_many([topic.event({"n": 2})], using="default")
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using="other"):
+        topic.send({"n": 3}, using="other")
+        _ = 1 / 0
+    assert rows() == (1, 1)
+
+
+def test_each_is_sent_after_the_commit_of_its_own_transaction(broker: Broker, other: str) -> None:
+    topic = numbers()
+    with sending():
+        with transaction.atomic(using="other"):
+            with transaction.atomic():
+                topic.send({"n": 1}, using="other")
+                topic.send({"n": 2})
+            wait_for(lambda: sent(broker) == [2])
+            assert OutgoingEvent.objects.using("other").count() == 1, "seen by its own transaction only"
+        wait_for(lambda: sorted(sent(broker)) == [1, 2])
+        wait_for(lambda: rows() == (0, 0))
+
+
+def test_the_router_says_where_events_go(broker: Broker, other: str, settings: Any) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_several_databases.EventsInOther"]
+    with transaction.atomic(using="other"):
+        numbers().send({"n": 1})
+    with transaction.atomic():
+        numbers().send({"n": 2}, using="default")
+    assert rows() == (1, 1)
+
+
+def test_a_database_without_an_outbox_is_refused(broker: Broker, other: str, settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": ["default"]}
+    with transaction.atomic(using="other"), pytest.raises(SettingsError, match="'other' has no outbox"):
+        numbers().send({"n": 1}, using="other")
+    assert rows() == (0, 0)
+
+
+def test_what_an_exactly_once_handler_sends_is_in_its_transaction(
+    broker: Broker, other: str, settings: Any, consuming: Callable[..., AbstractContextManager[Service]]
+) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_several_databases.HandlersInOther"]
+    orders, bills = Topic("orders", Payload), Topic("bills", Payload)
+    group = ConsumerGroup("invoices")
+    tries: list[int] = []
+
+    @group.exactly_once(orders)
+    def bill(event: Event[Payload]) -> None:
+        tries.append(event.payload["n"])
+        bills.send({"n": event.payload["n"], "try": len(tries)})
+        if len(tries) == 1:
+            raise ValueError("the first try fails")
+
+    topics.create_missing(["orders", "bills"], timeout=10)
+    with sending():
+        with transaction.atomic():
+            orders.send({"n": 1}, key="1")
+        with consuming(group):
+            wait_for(lambda: sent(broker, "bills"))
+    assert [record.payload for record in broker.read("bills")] == [{"n": 1, "try": 2}]
+    assert ProcessedEvent.objects.using("other").count() == 1
+    assert ProcessedEvent.objects.using("default").count() == 0
+
+
+def test_catchup_looks_after_all_of_them_or_those_that_are_named(
+    broker: Broker, other: str, site: Site, settings: Any
+) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "SEND_AFTER_COMMIT": False}
+    both = {"OTHER_DATABASE_URL": address_of(other)}
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    for number in range(3):
+        with transaction.atomic(), transaction.atomic(using="other"):
+            entry_made.send(EntryMade("default", number), key="a")
+            entry_made.send(EntryMade("other", number), key="a", using="other")
+    assert rows() == (3, 3)
+    assert "Sent 3 events" in site.run("catchup", "--once", "--database=other", **both)
+    assert rows() == (3, 0)
+    assert [(each.payload["account"], each.payload["number"]) for each in broker.read("ledger.entry-made")] == [
+        ("other", number) for number in range(3)
+    ]
+    assert "Sent 3 events" in site.run("catchup", "--once", **both)
+    assert rows() == (0, 0)
+
+
+def test_catchup_says_which_databases_have_an_outbox(broker: Broker, other: str, settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": ["other"]}
+    with pytest.raises(CommandError, match=r"No outbox in database default\. .* names \['other'\]"):
+        call_command("catchup", "--once", "--database=default")
