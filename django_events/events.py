@@ -24,9 +24,9 @@ class Event(Generic[Payload]):
     """Events of one topic and key keep their order. None: no order. In a received event, bytes that are
     not UTF-8 are escaped (``surrogateescape``)."""
     payload: Payload
-    """The value, of the topic's payload type."""
+    """The value, of the topic's payload type; None in a tombstone of a compacted topic."""
     data: bytes | None
-    """The body in Kafka, byte for byte."""
+    """The body in Kafka, byte for byte; None in a tombstone."""
     content_type: str
     """The media type of ``data``."""
     id: str

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from django.test import TestCase, TransactionTestCase
 
-from django_events.testing import saved_events
+from django_events import Topic
+from django_events.testing import saved_events, sent_events
 from testproject.shop import orders
 
 
@@ -22,3 +23,15 @@ class CommittedOrders(TransactionTestCase):
         orders.place("ann", Decimal(5))
         self.assertEqual(len(saved_events("shop.order-placed")), 1)
         self.assertEqual(threading.active_count(), 1)
+
+
+class SentNow(TestCase):
+    """Each test begins with nothing sent."""
+
+    topic = Topic("sent-now", dict)
+
+    def test_one(self) -> None:
+        self.topic.send_now({"n": 1})
+        self.assertEqual([event.payload for event in sent_events()], [{"n": 1}])
+
+    test_another = test_one

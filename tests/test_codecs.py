@@ -1,12 +1,16 @@
 """A codec of the user's own: what it makes is what handlers get, and nothing else is ever given to it."""
 
+import io
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import fastavro
 import pytest
 from django.db import transaction
+from google.protobuf.wrappers_pb2 import StringValue
 
 from django_events import ConsumerGroup, DeclarationError, DecodeError, EncodingError, Event, OnFailure, Topic
 from django_events.consuming import repair
@@ -16,6 +20,7 @@ from django_events.models import DeadLetter
 from django_events.testing import sending
 from tests.broker import Broker
 from tests.letters import a_letter, project
+from tests.processes import ROOT
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -122,6 +127,22 @@ def test_one_topic_has_one_codec() -> None:
     Topic("payloads", bytes, codec=codec)
     with pytest.raises(DeclarationError, match="declared twice with different options"):
         Topic("payloads", bytes, codec=Raw())
+
+
+def test_the_codecs_in_the_documentation_work() -> None:
+    """Avro and Protobuf are a dozen lines each."""
+    page = (ROOT / "docs" / "producing.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Avro" in block]
+    click = {"type": "record", "name": "Click", "fields": [{"name": "x", "type": "int"}]}
+    given = {"io": io, "fastavro": fastavro, "Any": Any, "Generic": Generic, "M": TypeVar("M"), "Topic": Topic}
+    found: dict[str, Any] = {**given, "CLICK": click, "OrderMessage": StringValue}
+    exec(code, found)
+    assert found["pictures"].event(b"\xff").data == b"\xff"
+    assert found["clicks"].event({"x": 1}).data == b"\x02"
+    assert found["orders"].event(StringValue(value="tea")).data == b"\n\x03tea"
+    for topic, payload in (("clicks", {"x": "1"}), ("clicks", {"x": 1, "y": 2}), ("orders", {"value": "tea"})):
+        with pytest.raises(EncodingError):
+            found[topic].event(payload)
 
 
 @pytest.mark.kafka
