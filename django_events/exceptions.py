@@ -58,7 +58,7 @@ class CalledInAsync(SendError, SynchronousOnlyOperation):
 
 
 class DeliveryFailed(EventsError):
-    """``send_now()`` has no acknowledgement from Kafka, which may have the events all the same.
+    """``send_now()`` has no acknowledgement from Kafka; the text says why, and whether the events may have arrived.
 
     Send the same events again (with ``send_many_now``: their ids tell readers that they are duplicates), or give up.
     """

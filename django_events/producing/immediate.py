@@ -8,7 +8,7 @@ from typing import Any
 
 from django_events import cloudevents, signals
 from django_events.events import Event
-from django_events.exceptions import BrokerUnavailable, DeliveryFailed
+from django_events.exceptions import BrokerUnavailable, DeliveryFailed, SendError
 from django_events.kafka import config, topics
 from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
@@ -18,13 +18,20 @@ from django_events.producing.in_tests import nothing_is_sent, sent_in_tests
 LONGEST = 86_400.0
 """Seconds that anybody can wait: librdkafka counts milliseconds in 32 bits."""
 
+NOTHING_SENT = "Nothing was sent. Call again, or use send(), which waits for Kafka in your place."
+PERHAPS_SENT = (
+    "What is not acknowledged may have arrived all the same. Send the same events again with send_many_now(): their "
+    "ids tell readers that they are duplicates."
+)
+
 
 def produce_now(events: Sequence[Event[Any]], timeout: float) -> None:
     """Send the events in their order, and return when Kafka has acknowledged all. Thread-safe.
 
-    Raises DeliveryFailed after ``timeout`` seconds at most, EventTooLarge and CalledInAsync before anything is sent.
+    Raises DeliveryFailed after ``timeout`` seconds at most, and SendError before anything is sent.
     """
     refuse_in_async("send_now()", "asend_now()")
+    _check_timeout(timeout)
     records = [cloudevents.encode(event) for event in events]
     if nothing_is_sent():
         sent_in_tests.add(events)
@@ -46,24 +53,28 @@ class Immediate:
     def send(self, records: Sequence[Record], timeout: float) -> None:
         """Send the records. Raises DeliveryFailed unless Kafka acknowledges all of them within so many seconds."""
         deadline = time.monotonic() + timeout
-        if not self._lock.acquire(timeout=max(timeout, 0.0)):
-            raise _failure(f"other threads of this process waited for Kafka all the {timeout:g} s")
+        if not self._lock.acquire(timeout=timeout):
+            raise DeliveryFailed(
+                f"Other threads of this process waited for Kafka all the {timeout:g} s. {NOTHING_SENT}"
+            )
         try:
-            self._send(records, deadline, timeout)
+            self._send(records, deadline)
         except BrokerUnavailable as error:
             self._discard()
-            raise _failure(str(error)) from error
+            raise DeliveryFailed(f"{error}. {NOTHING_SENT}") from error
         finally:
             self._lock.release()
 
-    def _send(self, records: Sequence[Record], deadline: float, timeout: float) -> None:
+    def _send(self, records: Sequence[Record], deadline: float) -> None:
         producer = self._producer_for({record.topic for record in records}, deadline)
         deliveries = producer.send(enumerate(records), _seconds_until(deadline))
         if deliveries.failure:
             self._discard()
         if len(deliveries.acknowledged) < len(records):
-            arrived = f" ({len(deliveries.acknowledged):,} of {len(records):,} events have arrived)"
-            raise _failure(f"{deliveries.failure}{arrived if len(records) > 1 else ''}")
+            raise DeliveryFailed(
+                f"Kafka has acknowledged {len(deliveries.acknowledged):,} of {len(records):,} events: "
+                f"{deliveries.failure}. {PERHAPS_SENT}"
+            )
 
     def _producer_for(self, wanted: Collection[str], deadline: float) -> Producer:
         """A producer that has seen these topics; those that are declared and missing are created first."""
@@ -76,7 +87,7 @@ class Immediate:
             _create(missing, producer, deadline)
         for topic in sorted(missing):
             if not producer.knows(topic):
-                raise _failure(f"Kafka does not have the topic {topic!r}, and it was not created")
+                raise DeliveryFailed(f"Kafka does not have the topic {topic!r}, and it was not created. {NOTHING_SENT}")
         return producer
 
     def _discard(self) -> None:
@@ -104,11 +115,9 @@ def _seconds_until(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.001)
 
 
-def _failure(reason: str) -> DeliveryFailed:
-    return DeliveryFailed(
-        f"No acknowledgement from Kafka: {reason}. It may have arrived all the same. Send the same events again with "
-        "send_many_now(), or send() them, which waits for Kafka in your place."
-    )
+def _check_timeout(timeout: object) -> None:
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0:
+        raise SendError(f"timeout must be a number of seconds above 0, not {timeout!r:.80}.")
 
 
 def _tell(events: Sequence[Event[Any]]) -> None:
