@@ -92,13 +92,13 @@ class Topic(Generic[Payload]):
         if codec is not None:
             codecs.check_codec(codec, name)
         self._given_codec = codec
-        self.codec: Codec[Any] = codec or codec_for(payload_type)
+        self.codec: Codec[Any] = codec_for(payload_type) if codec is None else codec
         self.spec = spec.TopicSpec(
             name=self.name,
-            partitions=_number("partitions", partitions, name, 1, 100_000),
-            replication_factor=_number("replication_factor", replication_factor, name, 1, 1_000),
+            partitions=_number_or_none("partitions", partitions, name, 1, 100_000),
+            replication_factor=_number_or_none("replication_factor", replication_factor, name, 1, 1_000),
             config=_config(config, compacted, name),
-            max_bytes=_number("max_bytes", max_bytes, name, 1_000, 900_000_000) or 0,  # librdkafka's limits
+            max_bytes=_number("max_bytes", max_bytes, name, 1_000, 900_000_000),  # librdkafka's limits
         )
         _declare(self)
 
@@ -331,9 +331,11 @@ def _declare(topic: Topic[Any]) -> None:
     spec.declare(topic.spec)
 
 
-def _number(option: str, value: object, topic: object, least: int, most: int) -> int | None:
-    if value is None and option != "max_bytes":
-        return None
+def _number_or_none(option: str, value: object, topic: object, least: int, most: int) -> int | None:
+    return None if value is None else _number(option, value, topic, least, most)
+
+
+def _number(option: str, value: object, topic: object, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise DeclarationError(
             f"{option} of topic {topic!r} must be a whole number from {least:,} to {most:,}, not {value!r}."

@@ -3,6 +3,7 @@
 Records of one call reach each partition in the order given, and nothing is sent after the first failure.
 """
 
+import ctypes
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -54,8 +55,6 @@ _Report = tuple[int, str, KafkaError | None]
 """Token, topic and what went wrong with one record."""
 
 _OnDelivery = Callable[[KafkaError | None, object], None]
-
-_inherited: list[object] = []  # producers of a parent process: destroying one in the child can hang for ever
 
 
 @dataclass(slots=True)
@@ -139,11 +138,18 @@ class Producer:
     def discard(self) -> None:
         """Give up what has not been sent and let go of the client. Does not wait for acknowledgements."""
         if self._pid != os.getpid():
-            _inherited.append(self._client)
+            self.leave_to_parent()
             return
         with suppress(KafkaException, SystemError):  # a fatal error that nobody has been told of yet
             self._client.purge()
             self._client.poll(0)
+
+    def leave_to_parent(self) -> None:
+        """In a child process: never destroy the client, which can hang for ever, not even when Python ends.
+
+        So it gets a reference that nobody gives back; all that a module holds is destroyed at the end.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._client))
 
     def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> list[str]:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""

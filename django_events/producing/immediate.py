@@ -96,8 +96,9 @@ class Immediate:
             producer.discard()
 
     def after_fork(self) -> None:
-        """In a child process: forget the parent's lock and producer, without ever destroying them."""
-        _inherited.append((self._lock, self._producer))
+        """In a child process: forget the parent's lock, which may be taken, and its producer."""
+        if self._producer:
+            self._producer.leave_to_parent()
         self._start_afresh()
 
 
@@ -126,8 +127,6 @@ def _tell(events: Sequence[Event[Any]]) -> None:
             sender=event.topic, key=cloudevents.to_bytes(event.key), event_id=event.id, saved_at=None, using=None
         )
 
-
-_inherited: list[object] = []
 
 immediate = Immediate()
 
