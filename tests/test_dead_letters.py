@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from io import StringIO
@@ -19,6 +19,8 @@ from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
 from django_events.kafka import topics
+from django_events.kafka.consumer import Consumer
+from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import DeadLetter, DeadLetterAttempt, State
 from tests.broker import Broker, Seen
 from tests.ledger.events import EntryMade, entry_closed, entry_made
@@ -278,6 +280,35 @@ def test_a_topic_that_is_read_again_brings_nothing_back(
     with consuming(ward):
         wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
     assert sorted(DeadLetter.objects.values_list("state", flat=True)) == [State.DISCARDED, State.WAITING]
+
+
+def test_an_offset_that_could_not_be_committed_is_committed_again(
+    broker: Broker, consuming: Consuming, ward: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka's answer to a commit comes later, inside of a poll; and no other letter may ever follow."""
+    commit, poll = Consumer.commit, Consumer.poll
+    answers: list[tuple[Consumer, set[Partition]]] = []
+    failures: list[Mapping[Partition, int]] = []
+
+    def fail_once(self: Consumer, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        if failures or LETTERS not in {partition.topic for partition in offsets}:
+            commit(self, offsets, wait=wait)
+            return
+        failures.append(offsets)
+        answers.append((self, set(offsets)))
+
+    def poll_and_hear(self: Consumer, timeout: float) -> ReceivedRecord | None:
+        if answers and answers[0][0] is self:
+            self._uncommitted |= answers.pop()[1]
+        return poll(self, timeout)
+
+    monkeypatch.setattr(Consumer, "commit", fail_once)
+    monkeypatch.setattr(Consumer, "poll", poll_and_hear)
+    refuse(ward)
+    broker.put(TOPIC, BODY, key=b"a", partition=0)
+    with consuming(ward):
+        wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 1)
+    assert failures
 
 
 def test_what_the_database_has_lost_is_brought_in_from_kafka(

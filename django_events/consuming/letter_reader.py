@@ -27,6 +27,9 @@ AT_ONCE = 100
 OUTAGE = Backoff(first=0.5, max=10.0)
 """Seconds between two tries while the database does not answer."""
 
+COMMIT_INTERVAL = 1.0
+"""Seconds between two commits of offsets."""
+
 TRIES_OF_ONE = 3
 """How often one letter that the database refuses is tried alone, before it is left in Kafka."""
 
@@ -49,6 +52,8 @@ class LetterReader(threading.Thread):
         self._stopping = threading.Event()
         self._trouble = Trouble(f"Bringing in the dead letters of group {group.name}", logger, OUTAGE)
         self._next: dict[Partition, int] = {}
+        self._committed: dict[Partition, int] = {}
+        self._commit_due = 0.0
 
     def stop(self, timeout: float) -> None:
         """End after the letters in hand, whatever ``timeout`` says. Thread-safe, idempotent; returns at once."""
@@ -63,6 +68,7 @@ class LetterReader(threading.Thread):
             try:
                 while not self._stopping.is_set():
                     self._bring_in(self._poll())
+                    self._commit_if_due()
                 self._commit(wait=True)
             finally:
                 self._consumer.close()
@@ -90,7 +96,6 @@ class LetterReader(threading.Thread):
         if crash_points.armed:
             crash_points.reached("dead-letters-projected")
         self._next |= {record.partition: record.offset + 1 for record in records}
-        self._commit(wait=False)
 
     def _project(self, records: Sequence[ReceivedRecord]) -> bool:
         """Bring the records in, together or, if the database refuses something in them, one by one. False if this
@@ -119,12 +124,23 @@ class LetterReader(threading.Thread):
         for record in records:
             yield from dead_letter.decode(record, self._group, self._sources[record.topic])
 
+    def _commit_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._commit_due:
+            self._commit_due = now + COMMIT_INTERVAL
+            self._commit(wait=False)
+
     def _commit(self, *, wait: bool) -> None:
-        """Commit how far the letters are brought in, with what could not be committed before."""
-        if self._next:
-            self._consumer.commit(self._next, wait=wait)
-            uncommitted = self._consumer.take_uncommitted()
-            self._next = {each: offset for each, offset in self._next.items() if each in uncommitted}
+        """Commit how far the letters are brought in; with ``wait`` also what was committed and may not have arrived.
+
+        Whether an earlier commit has failed is known only later: then it is made again.
+        """
+        for partition in self._consumer.take_uncommitted():
+            self._committed.pop(partition, None)
+        due = {each: offset for each, offset in self._next.items() if wait or self._committed.get(each) != offset}
+        if due:
+            self._consumer.commit(due, wait=wait)
+            self._committed |= due
 
     # ── assignment; called by the consumer inside poll and close ─────────────────────────────────────────────────
 
@@ -138,7 +154,9 @@ class LetterReader(threading.Thread):
 
     def lost(self, partitions: list[Partition]) -> None:
         """Another process reads them now."""
-        self._next = {each: offset for each, offset in self._next.items() if each not in partitions}
+        for partition in partitions:
+            self._next.pop(partition, None)
+            self._committed.pop(partition, None)
 
 
 def _leave_in_kafka(record: ReceivedRecord, error: Exception) -> None:
