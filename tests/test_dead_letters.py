@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AlterConfigOpType, ClusterMetadata, ConfigEntry, ConfigResource, ResourceType
 from django.core.management import call_command
 from django.db import OperationalError
 
@@ -18,7 +18,7 @@ from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
-from django_events.kafka import topics
+from django_events.kafka import dead_letter_topics, topics
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import DeadLetter, DeadLetterAttempt, State
@@ -41,6 +41,7 @@ FAST = Backoff(first=0.05, max=0.1)
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
     topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=10)
+    wait_for(lambda: broker.exists(TOPIC) and broker.exists("ledger.entry-closed"))
 
 
 @pytest.fixture
@@ -200,6 +201,24 @@ def test_a_missing_topic_that_may_not_be_created_is_said_at_the_start_and_waited
         wait_for(DeadLetter.objects.exists)
         wait_for(lambda: broker.committed("ward", TOPIC, 0) == 1)
     assert calls == ["k"]
+
+
+def test_a_topic_is_made_though_a_broker_tells_late_of_the_one_that_it_is_for(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has created that just now, and this broker has not heard of it."""
+    told: list[ClusterMetadata] = []
+    metadata = topics.metadata
+
+    def told_late(*arguments: Any) -> ClusterMetadata:
+        told.append(metadata(*arguments))
+        if len(told) == 1:
+            del told[0].topics[broker.prefix + TOPIC]
+        return told[-1]
+
+    monkeypatch.setattr(topics, "metadata", told_late)
+    assert not dead_letter_topics.create_missing("ward", [TOPIC], 10)
+    assert broker.exists(LETTERS)
 
 
 def test_a_topic_that_forgets_letters_is_said_at_the_start(

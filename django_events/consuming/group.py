@@ -115,7 +115,8 @@ class GroupThread(threading.Thread):
         """Create declared topics that are missing, as far as Kafka answers; the others are waited for."""
         try:
             found = topics.create_missing(self.group.topics, timeout=5.0)
-            problems = dead_letter_topics.create_missing(self.group.name, self.group.dead_letter_sources, timeout=5.0)
+            sources = found.intersection(self.group.dead_letter_sources)
+            problems = dead_letter_topics.create_missing(self.group.name, sources, timeout=5.0)
         except BrokerUnavailable as error:
             self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
             return
