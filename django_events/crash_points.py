@@ -21,6 +21,8 @@ POINTS = (
     "handler-committed",
     "dead-letter-written",
     "before-offset-commit",
+    "revoked-not-committed",
+    "stopped-not-committed",
     "dead-letters-projected",
     "dead-letter-leased",
     "dead-letter-tried",

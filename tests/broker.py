@@ -1,7 +1,8 @@
 """What a test sees in Kafka, through a client of its own that shares no code with the product."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ class Seen:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
+    at: float
+    """Seconds since 1970, as Kafka has it."""
 
     @property
     def id(self) -> str:
@@ -36,10 +39,11 @@ class Seen:
 class Broker:
     """One Kafka, with a prefix in front of all names. Topics are named without it."""
 
-    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+    def __init__(self, bootstrap_servers: str, prefix: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.prefix = prefix
         self._options: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log.connection.close": False}
+        self._options.update(options)
         self.admin = AdminClient(self._options)
 
     def create(self, topic: str, partitions: int = 2, **config: str) -> None:
@@ -118,4 +122,11 @@ class Broker:
 
 
 def _seen(polled: Message) -> Seen:
-    return Seen(polled.partition(), polled.offset(), polled.key(), polled.value(), polled.headers() or [])
+    return Seen(
+        partition=polled.partition(),
+        offset=polled.offset(),
+        key=polled.key(),
+        value=polled.value(),
+        headers=polled.headers() or [],
+        at=polled.timestamp()[1] / 1000,
+    )

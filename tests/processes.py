@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.services.server import die_with_parent
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class Process:
     """A running command; its output goes to a file that the test can look at."""
 
-    def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str], output: Path) -> None:
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], output: Path) -> None:
         self._output = output
-        with output.open("wb") as file:
+        with output.open("ab") as file:
             self._popen = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
@@ -26,6 +27,7 @@ class Process:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that ``kill`` reaches what it has started, too
+                preexec_fn=die_with_parent,
             )
 
     @property
@@ -38,6 +40,11 @@ class Process:
 
     def running(self) -> bool:
         return self._popen.poll() is None
+
+    @property
+    def code(self) -> int | None:
+        """The return code, negative for a signal; None while it runs."""
+        return self._popen.poll()
 
     def says(self, text: str) -> None:
         """Wait until the output has this text."""

@@ -7,36 +7,29 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services.proxy import Condition, Link, Proxy
-from tests.services.server import free_ports
 from tests.waiting import wait_for
 
 
 @pytest.fixture
-def ports() -> Iterator[tuple[int, int]]:
-    """A port for the link, and one of a server that sends everything back."""
-    port, target = free_ports(2)
-    with socket.create_server(("127.0.0.1", target)) as server:
-        threading.Thread(target=_echo, args=[server], daemon=True).start()
-        yield port, target
-
-
-@pytest.fixture
-def link(ports: tuple[int, int]) -> Iterator[Link]:
+def link() -> Iterator[Link]:
+    """A link to a server that sends everything back."""
     proxy = Proxy()
-    yield proxy.link(*ports)
-    proxy.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_echo, args=[server], daemon=True).start()
+        yield proxy.link(server.getsockname()[1])
+        proxy.close()
 
 
-def test_an_open_or_slow_link_carries_bytes_both_ways(link: Link, ports: tuple[int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", ports[0]), 10) as client:
+def test_an_open_or_slow_link_carries_bytes_both_ways(link: Link) -> None:
+    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
         for condition in (Condition.OPEN, Condition.SLOW):
             link.become(condition)
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
 
 
-def test_a_stalled_link_delivers_when_it_is_open_again(link: Link, ports: tuple[int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", ports[0]), 10) as client:
+def test_a_stalled_link_delivers_when_it_is_open_again(link: Link) -> None:
+    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
         client.sendall(b"first")
         assert client.recv(5) == b"first"
         link.become(Condition.STALLED)
@@ -49,16 +42,16 @@ def test_a_stalled_link_delivers_when_it_is_open_again(link: Link, ports: tuple[
         assert client.recv(5) == b"later"
 
 
-def test_a_cut_link_resets_connections_and_refuses_new_ones(link: Link, ports: tuple[int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", ports[0]), 10) as client:
+def test_a_cut_link_resets_connections_and_refuses_new_ones(link: Link) -> None:
+    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
         client.sendall(b"first")
         assert client.recv(5) == b"first"
         link.become(Condition.CUT)
         assert _ended(client)
-        with socket.create_connection(("127.0.0.1", ports[0]), 10) as another:
+        with socket.create_connection(("127.0.0.1", link.port), 10) as another:
             assert _ended(another)
     link.become(Condition.OPEN)
-    wait_for(lambda: _answers(ports[0]))
+    wait_for(lambda: _answers(link.port))
 
 
 def _ended(client: socket.socket) -> bool:

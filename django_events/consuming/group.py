@@ -147,6 +147,8 @@ class GroupThread(threading.Thread):
         if self._running:
             names = ", ".join(sorted({str(work.handler) for work in self._running}))
             logger.error("Group %s stops without waiting longer for %s", self.group.name, names)
+        if crash_points.armed:
+            crash_points.reached("stopped-not-committed")
         self._commit(self._progress, wait=True)
 
     # ── Kafka to queues ──────────────────────────────────────────────────────────────────────────────────────────
@@ -305,6 +307,8 @@ class GroupThread(threading.Thread):
         ours = [partition for partition in partitions if partition in self._progress]
         deadline = min(time.monotonic() + self._limits.drain, self._stop_deadline)
         self._drain({self._progress[partition] for partition in ours}, deadline)
+        if crash_points.armed:
+            crash_points.reached("revoked-not-committed")
         self._commit(ours, wait=True)
         self._forget(ours)
         self._on_change(f"{self.group.name}: gave up {_list(partitions)}")

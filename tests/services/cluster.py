@@ -1,7 +1,7 @@
 """A Kafka cluster of three nodes, each of which may die, with a door of its own for every client."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,9 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Door:
-    """Where one node expects one client: a port of the node, and the port that it tells the client to use.
+    """Where one node expects one client: a port of the node, and the one that it tells the client to use.
 
-    Something between the two must carry the bytes: a ``proxy.Link``.
+    What is between the two carries the bytes.
     """
 
     client: str
@@ -27,16 +27,35 @@ class Door:
     advertised: int
 
 
+OpenDoor = Callable[[str, int, int], int]
+"""Puts something in front of a node's port for a client; returns the port where the client is to go."""
+
+
+def _directly(_client: str, _node: int, port: int) -> int:
+    return port
+
+
 class KafkaCluster:
     """Every record is on all three nodes, and acknowledged when two have it."""
 
     name = "Kafka cluster"
 
-    def __init__(self, folder: Path, clients: Sequence[str] = (), properties: Mapping[str, object] = NOTHING) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clients: Sequence[str] = (),
+        properties: Mapping[str, object] = NOTHING,
+        open_door: OpenDoor = _directly,
+    ) -> None:
         """``properties`` are Kafka's, in front of ours."""
-        ports = iter(free_ports(2 * len(NODES) + 2 * len(NODES) * len(clients)))
+        ports = iter(free_ports(2 * len(NODES) + len(NODES) * len(clients)))
         self._ports = {number: (next(ports), next(ports)) for number in NODES}
-        self.doors = [Door(client, number, next(ports), next(ports)) for client in clients for number in NODES]
+        self.doors = [
+            Door(client, number, port, open_door(client, number, port))
+            for client in clients
+            for number in NODES
+            for port in [next(ports)]
+        ]
         cluster_id = new_cluster_id()
         self.nodes = {
             number: _Node(

@@ -31,10 +31,10 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
 
-    def link(self, port: int, target: int) -> "Link":
-        """Carry what comes to one port of 127.0.0.1 to another, and back."""
+    def link(self, target: int) -> "Link":
+        """Carry what comes to a new port of 127.0.0.1 to another, and back."""
         link = Link(self._loop, target)
-        asyncio.run_coroutine_threadsafe(link.listen(port), self._loop).result(10)
+        link.port = asyncio.run_coroutine_threadsafe(link.listen(), self._loop).result(10)
         self._links.append(link)
         return link
 
@@ -59,6 +59,8 @@ class Link:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
         self._loop = loop
+        self.port = 0
+        """Where clients find the server."""
         self._target = target
         self._condition = Condition.OPEN
         self._flowing = asyncio.Event()
@@ -69,8 +71,10 @@ class Link:
         """Change what happens to open connections and to new ones."""
         self._loop.call_soon_threadsafe(self._become, condition)
 
-    async def listen(self, port: int) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+    async def listen(self) -> int:
+        """Begin; the port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
 
     def close(self) -> None:
         self._server.close()

@@ -1,11 +1,13 @@
 """A server process that never outlives us: started, stopped, killed, frozen, and started again at the same place."""
 
 import ctypes
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.services.installing import Unavailable
@@ -106,9 +108,16 @@ def die_with_parent() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports of 127.0.0.1 that nobody listens on, below those that the system gives to connections: until a server
+    that is started later, or again, takes its port, nobody else gets it by chance. No port is given twice."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in _given:
+                _given.add(port)
+                found.append(port)
+    return found
+
+
+_given: set[int] = set()

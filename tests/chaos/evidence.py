@@ -1,0 +1,118 @@
+"""A history, arranged so that rules find what they ask for. Knows no rule."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from tests.chaos.facts import (
+    DATABASE,
+    KAFKA,
+    AnyFact,
+    Buried,
+    Committed,
+    Declared,
+    Delivered,
+    Dropped,
+    Effect,
+    Fault,
+    Handled,
+    Handling,
+    Intent,
+    Kept,
+    Phase,
+    Place,
+    Raised,
+    Saved,
+    Sending,
+    SetAside,
+)
+
+AFTERMATH = 10.0
+"""Seconds after a fault in which its consequences still show: time-outs run out, leaders and members change."""
+
+Name = TypeVar("Name")
+Kind = TypeVar("Kind")
+
+
+class Evidence:
+    """The facts of a history by what they are about. Not changed once it is built."""
+
+    def __init__(self, facts: Sequence[AnyFact]) -> None:
+        self.facts = facts
+        self.handlers = {fact.handler: fact for fact in self.all(Declared)}
+        self.intents = {fact.event: fact for fact in self.all(Intent)}
+        self.dropped = {fact.event for fact in self.all(Dropped)}
+        self.saved = {fact.event for fact in self.all(Saved)}
+        self.set_aside = {fact.event for fact in self.all(SetAside)}
+        self.committed_at = {fact.transaction: fact.at for fact in self.all(Committed)}
+        self.faults = list(self.all(Fault))
+        self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
+        self.records = {fact.place: fact for fact in self.all(Delivered)}
+        self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
+        self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
+        self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
+        self.letters = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Buried))
+        self.kept = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Kept))
+        self.raised = {(fact.handler, fact.place, fact.process) for fact in self.all(Raised)}
+
+    def all(self, kind: type[Kind]) -> Iterator[Kind]:
+        """The facts of one kind, in the order of their time."""
+        return (fact for fact in self.facts if isinstance(fact, kind))
+
+    def first_deliveries(self) -> dict[tuple[str, str], list[Delivered]]:
+        """The first record of each event that has a key, by topic and key, in the order in which Kafka has them.
+
+        Without those that were set aside: for them no order is promised.
+        """
+        found: dict[tuple[str, str], dict[str, Delivered]] = defaultdict(dict)
+        for place in sorted(self.records):
+            record = self.records[place]
+            if record.key is not None and record.event not in self.set_aside:
+                found[place[0], record.key].setdefault(record.event, record)
+        return {name: list(records.values()) for name, records in found.items()}
+
+    def wanted_by(self, group: str, topic: str) -> list[Declared]:
+        """The handlers of a group that want the events of a topic."""
+        return [
+            each for each in self.handlers.values() if each.handler.startswith(f"{group}/") and topic in each.topics
+        ]
+
+    def done_at(self) -> dict[tuple[str, Place], float]:
+        """When each handler was done with each record for good, at the latest: handled, or its letter in Kafka.
+
+        An exactly-once handler that has taken effect is done with all records of an event at once.
+        """
+        done: dict[tuple[str, Place], float] = {}
+        by_event: dict[tuple[str, str], float] = {}
+        for fact in self.all(Handled):
+            done.setdefault((fact.handler, fact.place), fact.at)
+            by_event.setdefault((fact.handler, fact.event), fact.at)
+        for name, effects in self.effects.items():
+            by_event.setdefault(name, effects[0].at)  # its process was killed before it could note more
+        for name_and_place, letters in self.letters.items():
+            done[name_and_place] = min(letters[0].at, done.get(name_and_place, letters[0].at))
+        for handler in [each for each in self.handlers.values() if each.exactly_once]:
+            for place, record in self.records.items():
+                if (at := by_event.get((handler.handler, record.event))) is not None:
+                    done[handler.handler, place] = min(at, done.get((handler.handler, place), at))
+        return done
+
+    def phases(self, name: str) -> list[tuple[float, float]]:
+        """Begin and end of each phase of this name."""
+        phases = list(self.all(Phase))
+        ends = [phase.at for phase in phases[1:]] + [float("inf")]
+        return [(phase.at, end) for phase, end in zip(phases, ends, strict=True) if phase.name == name]
+
+    def is_explained(self, actors: Iterable[str], begin: float, end: float) -> bool:
+        """Whether a fault hit one of the actors, or what all of them use, so that it shows in this time."""
+        hit = {*actors, KAFKA, DATABASE}
+        return any(
+            fault.at <= end and begin <= fault.until + AFTERMATH and hit & {*fault.hits} for fault in self.faults
+        )
+
+
+def _grouped(pairs: Iterable[tuple[Name, Kind]]) -> dict[Name, list[Kind]]:
+    found: dict[Name, list[Kind]] = defaultdict(list)
+    for name, fact in pairs:
+        found[name].append(fact)
+    return dict(found)

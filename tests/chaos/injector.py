@@ -1,0 +1,154 @@
+"""Carries faults out, and mends what they broke when their time is over."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+
+import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from tests.broker import Broker
+from tests.chaos.actors import Actor
+from tests.chaos.facts import DATABASE, KAFKA, Fault
+from tests.chaos.history import History
+from tests.chaos.parts import Parts
+from tests.chaos.plan import Planned
+from tests.services.proxy import Condition
+from tests.waiting import wait_for
+
+Mend = Callable[[], None]
+
+REFUSED_ABOVE = 2_500
+"""Bytes of a batch that Kafka takes while it refuses large ones."""
+
+
+class Injector:
+    """Begins and ends faults. Nothing here waits for long. Used by the main thread: what starts a server must live."""
+
+    def __init__(self, parts: Parts, actors: Mapping[str, Actor], broker: Broker, topic: str, history: History) -> None:
+        self._parts = parts
+        self._actors = actors
+        self._broker = broker
+        self._topic = topic
+        self._history = history
+        self._begun: list[tuple[float, Planned, Fault, Mend]] = []
+
+    def begin(self, planned: Planned) -> None:
+        """Break it now."""
+        at = time.time()
+        hits, about, mend = self._BREAKS[planned.kind](self, planned)
+        fault = Fault(at=at, kind=planned.kind, hits=hits, until=at + planned.seconds, about=about)
+        self._begun.append((at + planned.seconds, planned, fault, mend))
+
+    def end_those_due(self, now: float) -> None:
+        """Mend what has been broken for long enough, and note it."""
+        for entry in [entry for entry in self._begun if entry[0] <= now]:
+            self._begun.remove(entry)
+            _, _, fault, mend = entry
+            mend()
+            self._history.note(
+                Fault(at=fault.at, kind=fault.kind, hits=fault.hits, until=time.time(), about=fault.about)
+            )
+
+    # ── kinds: each breaks something and returns what it hits, a word about it, and how to mend it ──────────────────
+
+    def _kill(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        actor = self._actors[planned.target[0]]
+        if actor.runs:
+            actor.kill()
+        return planned.target, "", actor.start
+
+    def _freeze(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        actor = self._actors[planned.target[0]]
+        actor.freeze()
+        return planned.target, "", actor.thaw
+
+    def _terminate(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s"
+        try:
+            with psycopg.connect(self._parts.postgres.address, autocommit=True, connect_timeout=2) as connection:
+                (count,) = connection.execute(sql, [planned.target[0]]).fetchone() or (0,)
+        except psycopg.OperationalError:  # the server is away just now
+            count = 0
+        return planned.target, f"{count} connections", _nothing
+
+    def _cut(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        return self._change_link(planned, Condition.CUT)
+
+    def _stall(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        return self._change_link(planned, Condition.STALLED)
+
+    def _slow(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        return self._change_link(planned, Condition.SLOW)
+
+    def _change_link(self, planned: Planned, condition: Condition) -> tuple[tuple[str, ...], str, Mend]:
+        client, server = planned.target
+        link = self._parts.links[client, server]
+        link.become(condition)
+        return (client,), server, lambda: link.become(Condition.OPEN)
+
+    def _broker_(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        return self._kill_nodes(*[int(name.removeprefix("kafka-")) for name in planned.target])
+
+    def _coordinator(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        group = random.Random(planned.at).choice(("books", "watch", "shaky"))
+        try:
+            (answer,) = self._broker.admin.describe_consumer_groups(
+                [self._broker.prefix + group], request_timeout=2
+            ).values()
+            node = int(answer.result().coordinator.id)
+        except (KafkaException, ValueError):  # it has none just now
+            return (), "nobody coordinates", _nothing
+        return self._kill_nodes(node)
+
+    def _kill_nodes(self, *numbers: int) -> tuple[tuple[str, ...], str, Mend]:
+        nodes = [self._parts.kafka.nodes[number] for number in numbers if number in self._parts.kafka.nodes]
+        for node in nodes:
+            node.kill()
+
+        def start() -> None:
+            for node in nodes:
+                node.start()
+
+        return (KAFKA,), ", ".join(f"node {number}" for number in numbers), start
+
+    def _database(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        self._parts.postgres.crash()
+        return (DATABASE,), "", self._parts.postgres.start
+
+    def _refuse(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        done = self._set_limit(str(REFUSED_ABOVE), AlterConfigOpType.SET)
+        return (KAFKA,), self._topic if done else "no answer", self._refuse_no_longer
+
+    def _refuse_no_longer(self) -> None:
+        wait_for(lambda: self._set_limit(None, AlterConfigOpType.DELETE))
+
+    def _set_limit(self, value: str | None, operation: AlterConfigOpType) -> bool:
+        """Whether Kafka has done it: it may be away after another fault."""
+        entry = ConfigEntry("max.message.bytes", value, incremental_operation=operation)
+        resource = ConfigResource(ResourceType.TOPIC, self._broker.prefix + self._topic, incremental_configs=[entry])
+        try:
+            for answer in self._broker.admin.incremental_alter_configs([resource], request_timeout=10).values():
+                answer.result()
+        except KafkaException:
+            return False
+        return True
+
+    _BREAKS: Mapping[str, Callable[["Injector", Planned], tuple[tuple[str, ...], str, Mend]]] = {
+        "kill": _kill,
+        "freeze": _freeze,
+        "terminate": _terminate,
+        "cut": _cut,
+        "stall": _stall,
+        "slow": _slow,
+        "broker": _broker_,
+        "coordinator": _coordinator,
+        "quorum": _broker_,
+        "database": _database,
+        "refuse": _refuse,
+    }
+
+
+def _nothing() -> None:
+    """What was broken mends itself."""

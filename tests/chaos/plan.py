@@ -1,0 +1,92 @@
+"""Which faults a run has, and when: drawn from its seed, and from nothing else."""
+
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One fault: ``target`` is an actor, nodes of Kafka, or a client and a server; empty where there is but one."""
+
+    kind: str
+    at: float
+    """Seconds from the begin of the phase."""
+    seconds: float
+    target: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.kind, "–".join(self.target)]).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How often a kind of fault is drawn, and how many seconds it lasts."""
+
+    weight: int
+    shortest: float
+    longest: float
+    shared: bool = False
+    """It hits what all use: one of these at a time, with a rest afterwards."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "kill": Kind(9, 0.1, 4),
+    "freeze": Kind(6, 0.5, 13),
+    "terminate": Kind(5, 0, 0),
+    "cut": Kind(4, 0.2, 5),
+    "stall": Kind(3, 0.5, 8),
+    "slow": Kind(3, 2, 8),
+    "broker": Kind(3, 1, 6, shared=True),
+    "coordinator": Kind(3, 1, 6, shared=True),
+    "quorum": Kind(2, 3, 7, shared=True),
+    "database": Kind(2, 0.1, 3, shared=True),
+    "refuse": Kind(2, 1, 4, shared=True),
+}
+"""kill, freeze: SIGKILL, SIGSTOP of an actor. terminate: of its database connections. cut, stall, slow: its
+connections to one server. broker, coordinator, quorum: SIGKILL of one node of Kafka, of the one that coordinates a
+group, of two at once. database: immediate restart. refuse: Kafka refuses large batches."""
+
+GAP = 0.7
+"""Seconds between the begins of two faults, on average."""
+
+REST = 3.0
+"""Seconds after a shared fault without another."""
+
+
+def plan(
+    seed: int, seconds: float, actors: Sequence[str], servers: Sequence[str], kinds: Collection[str] = tuple(KINDS)
+) -> list[Planned]:
+    """The faults of a phase of so many seconds, in the order of their begin. All are over at its end."""
+    return list(_drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, sorted(kinds)))
+
+
+def _drawn(
+    draw: random.Random, seconds: float, actors: Sequence[str], servers: Sequence[str], kinds: Sequence[str]
+) -> Iterator[Planned]:
+    at = 0.0
+    busy: dict[tuple[str, ...], float] = {}
+    for _ in count():
+        at += draw.expovariate(1 / GAP)
+        (name,) = draw.choices(kinds, [KINDS[each].weight for each in kinds])
+        lasts = draw.uniform(KINDS[name].shortest, KINDS[name].longest)
+        target = _target(draw, name, actors, servers)
+        if at >= seconds:
+            return
+        hit = ("shared",) if KINDS[name].shared else target[:1]
+        if busy.get(hit, 0.0) > at or at + lasts > seconds:
+            continue
+        busy[hit] = at + lasts + (REST if KINDS[name].shared else 0.5)
+        yield Planned(kind=name, at=round(at, 2), seconds=round(lasts, 2), target=target)
+
+
+def _target(draw: random.Random, kind: str, actors: Sequence[str], servers: Sequence[str]) -> tuple[str, ...]:
+    nodes = [server for server in servers if server.startswith("kafka-")]
+    if kind in ("kill", "freeze", "terminate"):
+        return (draw.choice(actors),)
+    if kind in ("cut", "stall", "slow"):
+        return draw.choice(actors), draw.choice(servers)
+    if kind == "broker":
+        return (draw.choice(nodes),)
+    return tuple(sorted(draw.sample(nodes, 2))) if kind == "quorum" else ()

@@ -1,0 +1,1 @@
+"""What must be true of every history. A rule is a generator of violations, and its docstring is the promise."""

@@ -1,0 +1,70 @@
+"""What of the outbox must be in Kafka, and what must not."""
+
+from collections.abc import Iterator
+
+from tests.chaos.evidence import Evidence
+from tests.chaos.facts import Aborted, Committed, Delivered, Intent
+from tests.chaos.violation import Violation
+
+PROMPTLY = 5.0
+"""Seconds within which a committed event is in Kafka while nothing is broken."""
+
+
+def a_commit_is_kept(evidence: Evidence) -> Iterator[Violation]:
+    """What a process saw committed is in the database, and what it saw rolled back is not."""
+    committed = {fact.transaction for fact in evidence.all(Committed)}
+    aborted = {fact.transaction for fact in evidence.all(Aborted)}
+    for event, intent in evidence.intents.items():
+        if intent.transaction in committed and event not in evidence.saved | evidence.dropped:
+            yield Violation(
+                what=f"the commit of event {event} returned, but the database does not have it", events=(event,)
+            )
+        if (intent.transaction in aborted or event in evidence.dropped) and event in evidence.saved:
+            yield Violation(what=f"event {event} was rolled back, but the database has it", events=(event,))
+
+
+def committed_events_are_delivered(evidence: Evidence) -> Iterator[Violation]:
+    """Every committed event was delivered."""
+    for event in sorted(evidence.saved - evidence.deliveries.keys()):
+        yield Violation(what=f"event {event} was committed, but Kafka never got it", events=(event,))
+
+
+def nothing_else_is_delivered(evidence: Evidence) -> Iterator[Violation]:
+    """Nothing of an aborted transaction or savepoint was delivered."""
+    for event in sorted(evidence.deliveries.keys() - evidence.saved):
+        yield Violation(what=f"event {event} is in Kafka, but was never committed", events=(event,))
+
+
+def records_are_as_written(evidence: Evidence) -> Iterator[Violation]:
+    """Topic, key, body and headers are byte for byte those of the event that was written."""
+    for record in evidence.records.values():
+        intent = evidence.intents.get(record.event)
+        if intent and (difference := _difference(intent, record)):
+            yield Violation(what=f"event {record.event} arrived with another {difference}", events=(record.event,))
+
+
+def calm_events_arrive_promptly(evidence: Evidence) -> Iterator[Violation]:
+    """While nothing is broken and no catch-up runs, a committed event is acknowledged within 5 seconds."""
+    calm = evidence.phases("calm")
+    for event in sorted(evidence.saved & evidence.intents.keys()):
+        committed = evidence.committed_at.get(evidence.intents[event].transaction)
+        end = next((end for begin, end in calm if committed and begin <= committed < end), None)
+        if committed is None or end is None or event not in evidence.deliveries:
+            continue
+        took = evidence.deliveries[event][0].at - committed
+        if took > PROMPTLY and committed + PROMPTLY <= end:
+            yield Violation(
+                what=f"event {event} arrived {took:.1f} s after its commit, though nothing was broken", events=(event,)
+            )
+
+
+def _difference(intent: Intent, record: Delivered) -> str | None:
+    for name, wanted, found in (
+        ("topic", intent.topic, record.place[0]),
+        ("key", intent.key, record.key),
+        ("body", intent.body, record.body),
+        ("headers", intent.headers, record.headers),
+    ):
+        if wanted != found:
+            return f"{name}: {found!r:.200} instead of {wanted!r:.200}"
+    return None

@@ -1,0 +1,44 @@
+"""What must be true of dead letters."""
+
+from collections.abc import Iterator
+
+from tests.chaos.evidence import Evidence
+from tests.chaos.facts import Buried, Intent
+from tests.chaos.rules.handling import WAITING
+from tests.chaos.violation import Violation
+
+
+def letters_are_brought_in(evidence: Evidence) -> Iterator[Violation]:
+    """Every dead letter in Kafka is in the table, where an event has one open letter of a handler at most."""
+    for (handler, _), letters in evidence.letters.items():
+        event = letters[0].event
+        if (handler, event) not in evidence.kept:
+            what = f"the dead letter of {handler} for event {event} is in Kafka, but not in the table"
+            yield Violation(what=what, events=(event,), handler=handler)
+    for (handler, event), rows in evidence.kept.items():
+        if sum(row.state == WAITING for row in rows) > 1:
+            what = f"{handler} has {len(rows)} open dead letters for event {event}"
+            yield Violation(what=what, events=(event,), handler=handler)
+
+
+def letters_are_as_the_event(evidence: Evidence) -> Iterator[Violation]:
+    """A dead letter has the key, body and headers of its event, byte for byte."""
+    for (handler, _), letters in evidence.letters.items():
+        for letter in letters:
+            intent = evidence.intents.get(letter.event)
+            if intent and _contents(intent) != _contents(letter):
+                what = f"the dead letter of {handler} for event {letter.event} has other contents than the event"
+                yield Violation(what=what, events=(letter.event,), handler=handler)
+
+
+def repeated_letters_are_explained(evidence: Evidence) -> Iterator[Violation]:
+    """A record has two dead letters of one handler only if a fault hit a process that called it, or Kafka."""
+    for (handler, place), letters in evidence.letters.items():
+        actors = {call.actor for call in evidence.calls.get((handler, place), ())}
+        if len(letters) > 1 and not evidence.is_explained(actors, letters[0].at, letters[-1].at):
+            what = f"{handler} has {len(letters)} dead letters for event {letters[0].event}, and no fault explains it"
+            yield Violation(what=what, events=(letters[0].event,), handler=handler)
+
+
+def _contents(fact: Intent | Buried) -> tuple[object, ...]:
+    return fact.key, fact.body, fact.headers

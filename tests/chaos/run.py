@@ -1,0 +1,199 @@
+"""One run: everything is started, works in peace, is broken in many ways, comes to rest, and is judged."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from tests.broker import Broker
+from tests.chaos.actors import Actor, all_say
+from tests.chaos.checker import check
+from tests.chaos.facts import Phase, SetAside, Settled, Unsettled, topics_by_group
+from tests.chaos.gathering import gather
+from tests.chaos.history import History
+from tests.chaos.injector import Injector
+from tests.chaos.parts import SERVERS, Parts
+from tests.chaos.plan import plan
+from tests.chaos.result import Result, summed_up
+from tests.chaos.scenario import CAST, PARTITIONS, TOPICS, Scenario
+from tests.chaos.settling import Rest
+from tests.processes import Process
+from tests.waiting import wait_for
+
+TICK = 0.05
+"""Seconds between two looks at what is due."""
+
+
+class Run:
+    """One seed. ``play`` it once, in the main thread; ``end`` it whatever happens."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        seed: int,
+        scenario: Scenario,
+        folder: Path,
+        say: Callable[[str], None],
+        planted: str = "",
+    ) -> None:
+        name = f"{seed}_{uuid.uuid4().hex[:6]}"
+        self._parts = parts
+        self._seed = seed
+        self._scenario = scenario
+        self._say = say
+        self._planted = planted
+        self._database = f"chaos_{name}"
+        self._database_url = parts.new_database(self._database)
+        self._broker = Broker(parts.kafka.address, f"chaos-{name}.", {"log_level": 0})
+        self._folder = folder / f"seed-{name}"
+        self._folder.mkdir(parents=True)
+        self._phase_file = self._folder / "phase"
+        self._phase_file.write_text("preparing")
+        self.history = History(self._folder / "history.jsonl")
+        self._actors = {name: self._actor(name) for name in CAST}
+
+    def play(self) -> Result:
+        """Do all of it; what it came to."""
+        started = time.monotonic()
+        self._prepare()
+        self._enter("warming-up")
+        self._warm_up()
+        self._enter("calm")
+        self._pass(self._scenario.calm)
+        self._start("catchup")
+        all_say(self._those("catchup"), "Catching up")
+        self._enter("catching-up")
+        self._pass(self._scenario.catching_up)
+        self._enter("faults")
+        self._break_things()
+        self._enter("settling")
+        self._settle()
+        self._end_in_good_order()
+        gather(self.history, self._broker, self._database_url, self._groups)
+        facts = self.history.read()
+        violations = check(facts)
+        return summed_up(self._seed, self._planted, self.history.path, facts, violations, time.monotonic() - started)
+
+    def end(self) -> None:
+        """Whatever still runs is ended, and what others would stumble over is mended."""
+        for actor in self._actors.values():
+            actor.end()
+        self._parts.heal()
+        self._parts.wait_until_ready()
+        self._parts.drop_database(self._database)
+        self.history.close()
+
+    # ── the phases ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prepare(self) -> None:
+        self._start("books", "watch", "web")
+        all_say(self._those("books"), "books: got")
+        all_say(self._those("watch"), "watch: got")
+        all_say(self._those("watch"), "shaky: got")
+        all_say(self._those("web"), "Open")
+
+    def _warm_up(self) -> None:
+        """Until every partition has a record: the first ones of a new topic on cold servers take their time."""
+        partitions = [(topic, number) for topic in TOPICS for number in range(PARTITIONS)]
+        wait_for(lambda: all(self._broker.end(*partition) for partition in partitions))
+
+    def _enter(self, phase: str) -> None:
+        self.history.note(Phase(name=phase))
+        partial = self._phase_file.with_suffix(".new")
+        partial.write_text(phase)
+        partial.rename(self._phase_file)
+        self._say(phase)
+
+    def _pass(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._note_ends()
+            time.sleep(TICK)
+
+    def _break_things(self) -> None:
+        planned = plan(self._seed, self._scenario.faults, [*CAST], SERVERS, self._scenario.kinds)
+        injector = Injector(self._parts, self._actors, self._broker, TOPICS[0], self.history)
+        started = time.monotonic()
+        enough = False
+        while (passed := time.monotonic() - started) < self._scenario.faults and not enough:
+            self._note_ends()
+            injector.end_those_due(time.time())
+            while planned and planned[0].at <= passed:
+                self._say(f"{planned[0]} for {planned[0].seconds} s")
+                injector.begin(planned.pop(0))
+                enough = self._has_enough()
+            time.sleep(TICK)
+        injector.end_those_due(float("inf"))
+
+    def _has_enough(self) -> bool:
+        if not self._scenario.events:
+            return False
+        with psycopg.connect(self._database_url, connect_timeout=5) as database:
+            (count,) = database.execute("SELECT count(*) FROM chaos_change").fetchone() or (0,)
+        return int(count) >= self._scenario.events
+
+    def _settle(self) -> None:
+        for actor in self._those("web"):
+            actor.expect_end()
+        self._parts.heal()
+        self._parts.wait_until_ready()
+        started = time.monotonic()
+        rest = Rest(self._parts.kafka.address, self._broker.prefix, self._database_url, self._groups)
+        self._send_again(rest)
+        while left := self._still_left(rest):
+            self._note_ends()
+            if time.monotonic() - started > self._scenario.settles_within:
+                self.history.note(Unsettled(left=left))
+                break
+            time.sleep(0.2)
+        else:
+            self.history.note(Settled(seconds=time.monotonic() - started))
+        rest.close()
+
+    def _send_again(self, rest: Rest) -> None:
+        """What was set aside while Kafka refused it."""
+        if events := rest.set_aside():
+            self.history.note(*[SetAside(event=event) for event in events])
+            env = self._parts.direct_env(self._database) | {"EVENTS_PREFIX": self._broker.prefix}
+            Process(["manage.py", "send_again"], env, self._folder / "send-again.log").succeeds()
+
+    def _still_left(self, rest: Rest) -> str:
+        visiting = [actor.name for actor in self._those("web") if actor.runs]
+        return f"visitors in {', '.join(visiting)}" if visiting else rest.what_is_left()
+
+    def _end_in_good_order(self) -> None:
+        for actor in self._actors.values():
+            actor.wish_end()
+        wait_for(lambda: not any(actor.runs for actor in self._actors.values()))
+        for actor in self._actors.values():
+            actor.note_end()
+
+    # ── actors ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _actor(self, name: str) -> Actor:
+        env = self._parts.env_of(name, self._database, self._broker.prefix) | {"CHAOS_PLANTED": self._planted}
+        arguments = CAST[name]
+        if arguments == ("visit",):
+            seed = random.Random(f"{name} of {self._seed}").randrange(2**31)
+            arguments = (*arguments, f"--seed={seed}", f"--phase={self._phase_file}", f"--rate={self._scenario.rate}")
+        return Actor(name, arguments, env, self._folder, self.history)
+
+    def _those(self, *kinds: str) -> list[Actor]:
+        return [actor for name, actor in self._actors.items() if name.rpartition("-")[0] in kinds]
+
+    @property
+    def _groups(self) -> dict[str, set[str]]:
+        return topics_by_group(self.history.read())
+
+    def _start(self, *kinds: str) -> None:
+        for actor in self._those(*kinds):
+            actor.start()
+
+    def _note_ends(self) -> None:
+        """Note processes that have ended by themselves; others take their places."""
+        for actor in self._actors.values():
+            if actor.note_end() and not actor.end_was_wanted:
+                actor.start()

@@ -1,0 +1,147 @@
+"""A run on one Kafka node and one PostgreSQL that others have started, in which a test says who dies where."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.broker import Broker
+from tests.chaos.actors import Actor
+from tests.chaos.checker import check
+from tests.chaos.facts import Fault, Phase, Settled, Unsettled, topics_by_group
+from tests.chaos.gathering import gather
+from tests.chaos.history import History
+from tests.chaos.settling import Rest
+from tests.chaos.timeline import timeline
+from tests.processes import Process
+from tests.waiting import wait_for
+
+SETTLES_WITHIN = 60.0
+"""Seconds in which everything has to come to rest."""
+
+COMMANDS = {
+    "web": ("visit", "--rate=20"),
+    "catchup": ("catchup", "--interval=0.2"),
+    "books": ("consume", "books"),
+    "shaky": ("consume", "watch", "shaky"),
+}
+"""The commands of actors, by the first part of their names."""
+
+
+class SmallRun:
+    """Actors on a database of their own. ``end`` it."""
+
+    def __init__(self, kafka: str, database_server: str, folder: Path) -> None:
+        name = uuid.uuid4().hex[:10]
+        self.history = History(folder / "history.jsonl")
+        self.broker = Broker(kafka, f"crash-{name}.")
+        self._server = database_server
+        self._database = f"chaos_{name}"
+        self.database_url = f"{database_server.rpartition('/')[0]}/{self._database}"
+        self._folder = folder
+        self._phase = folder / "phase"
+        self._actors: dict[str, Actor] = {}
+        self._env = {
+            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "DATABASE_URL": self.database_url,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "KAFKA_CONSUMER": '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}',
+            "EVENTS_PREFIX": self.broker.prefix,
+        }
+        self._on_server(f"CREATE DATABASE {self._database}")
+        self._enter("faults")
+        Process(["manage.py", "migrate", "-v0"], {**os.environ, **self._env}, folder / "migrate.log").succeeds()
+
+    def start(self, name: str, crash_at: str = "") -> Actor:
+        """Start a process of this actor, which is killed at the named crash point, if there is one."""
+        if name not in self._actors:
+            command = COMMANDS[name.rpartition("-")[0]]
+            if command[0] == "visit":
+                command = (*command, f"--phase={self._phase}", f"--seed={len(self._actors)}")
+            self._actors[name] = Actor(name, command, self._env, self._folder, self.history)
+        self._actors[name].start(DJANGO_EVENTS_CRASH_AT=crash_at)
+        return self._actors[name]
+
+    @contextmanager
+    def crashing(self, name: str, point: str) -> Iterator[Actor]:
+        """The actor runs inside, and is killed at the point; at the end of the block that is waited for."""
+        began = time.time()
+        actor = self.start(name, point)
+        yield actor
+        actor.expect_end()
+        assert actor.process.was_killed_by_itself(), actor.process.output
+        actor.note_end()
+        self.history.note(Fault(at=began, kind=f"crash at {point}", hits=(name,), until=time.time()))
+
+    def replace(self, name: str, *, by_kill: bool) -> None:
+        """End the actor's process, by SIGKILL or in good order, and start another."""
+        began, actor = time.time(), self._actors[name]
+        if by_kill:
+            actor.kill()
+        else:
+            actor.wish_end()
+            actor.process.ends()
+            actor.note_end()
+        actor.start()
+        if by_kill:
+            self.history.note(Fault(at=began, kind="kill", hits=(name,), until=time.time()))
+
+    def lease_no_longer(self) -> None:
+        """The leases that killed processes had of dead letters end now."""
+        with psycopg.connect(self.database_url, autocommit=True) as database:
+            database.execute(
+                "UPDATE django_events_deadletter SET due_at = due_at - interval '1 minute' WHERE state = 'running'"
+            )
+
+    def settle(self) -> None:
+        """Let no more visitors come, and wait until everything has come to rest."""
+        for name, actor in self._actors.items():
+            if name.startswith("web"):
+                actor.expect_end()
+        self._enter("settling")
+        groups = topics_by_group(self.history.read())
+        rest = Rest(self.broker.bootstrap_servers, self.broker.prefix, self.database_url, groups)
+        started = time.monotonic()
+        while left := self._still_left(rest):
+            if time.monotonic() - started > SETTLES_WITHIN:
+                self.history.note(Unsettled(left=left))
+                break
+            time.sleep(0.2)
+        else:
+            self.history.note(Settled(seconds=time.monotonic() - started))
+        rest.close()
+
+    def violations(self) -> list[str]:
+        """End all in good order, and judge the history; each violation with its timeline."""
+        for actor in self._actors.values():
+            actor.note_end()
+            actor.wish_end()
+        wait_for(lambda: not any(actor.runs for actor in self._actors.values()))
+        groups = topics_by_group(self.history.read())
+        gather(self.history, self.broker, self.database_url, groups)
+        facts = self.history.read()
+        return ["\n".join([f"{each.rule}: {each.what}", *timeline(facts, each)]) for each in check(facts)]
+
+    def end(self) -> None:
+        for actor in self._actors.values():
+            actor.end()
+        self.history.close()
+        self._on_server(f"DROP DATABASE IF EXISTS {self._database} WITH (FORCE)")
+
+    def _still_left(self, rest: Rest) -> str:
+        visiting = [name for name, actor in self._actors.items() if name.startswith("web") and actor.runs]
+        return f"visitors in {', '.join(visiting)}" if visiting else rest.what_is_left()
+
+    def _enter(self, phase: str) -> None:
+        self.history.note(Phase(name=phase))
+        partial = self._phase.with_suffix(".new")
+        partial.write_text(phase)
+        partial.rename(self._phase)
+
+    def _on_server(self, statement: str) -> None:
+        with psycopg.connect(self._server, autocommit=True) as connection:
+            connection.execute(statement)

@@ -1,0 +1,74 @@
+"""SIGKILL at every crash point, alone and in pairs: the process is started again, and the history must be good."""
+
+import pytest
+
+from django_events import crash_points
+from tests.chaos.scenario import PARTITIONS
+from tests.chaos.small_run import SmallRun
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+VICTIMS = {
+    "row-inserted": "web-1",
+    "committed-before-wake": "web-1",
+    "lanes-locked": "web-1",
+    "produced-not-acknowledged": "web-1",
+    "acknowledged-not-deleted": "web-1",
+    "deleted-not-committed": "web-1",
+    "record-polled": "books-1",
+    "processed-row-inserted": "books-1",
+    "handler-returned": "books-1",
+    "handler-committed": "books-1",
+    "dead-letter-written": "shaky-1",
+    "before-offset-commit": "books-1",
+    "revoked-not-committed": "books-1",
+    "stopped-not-committed": "books-1",
+    "dead-letters-projected": "shaky-1",
+    "dead-letter-leased": "shaky-1",
+    "dead-letter-tried": "shaky-1",
+}
+"""Who is killed at each point."""
+
+PAIRS = [
+    ("produced-not-acknowledged", "acknowledged-not-deleted"),
+    ("acknowledged-not-deleted", "handler-committed"),
+    ("deleted-not-committed", "before-offset-commit"),
+    ("processed-row-inserted", "handler-returned"),
+    ("handler-committed", "revoked-not-committed"),
+    ("revoked-not-committed", "stopped-not-committed"),
+    ("before-offset-commit", "dead-letter-written"),
+    ("dead-letter-written", "dead-letters-projected"),
+    ("dead-letter-leased", "dead-letter-tried"),
+]
+
+OTHERS = ("web-2", "catchup-1")
+"""Actors that nothing happens to; the victims are started beside them."""
+
+
+def test_every_crash_point_has_its_victim() -> None:
+    assert set(VICTIMS) == set(crash_points.POINTS)
+
+
+def crash(run: SmallRun, *points: str) -> None:
+    """Kill at one point after the other, each process as soon as the one before is dead."""
+    for point in points:
+        with run.crashing(VICTIMS[point], point) as victim:
+            if point == "stopped-not-committed":
+                victim.process.says("got")
+                victim.wish_end()
+            elif point == "revoked-not-committed":
+                victim.process.says(", ".join(f"moved[{number}]" for number in range(PARTITIONS)))  # it has all
+                run.start("books-2")
+    for name in {VICTIMS[point] for point in points}:
+        run.start(name)
+
+
+@pytest.mark.parametrize("points", [[point] for point in VICTIMS] + [[*pair] for pair in PAIRS], ids="+".join)
+def test_nothing_is_lost_doubled_or_reordered_by_a_crash(run: SmallRun, points: list[str]) -> None:
+    for name in {*OTHERS, *VICTIMS.values()} - {VICTIMS[point] for point in points}:
+        run.start(name)
+    crash(run, *points)
+    run.lease_no_longer()
+    run.settle()
+    violations = run.violations()
+    assert not violations, "\n\n".join(violations)
