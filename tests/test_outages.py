@@ -1,6 +1,7 @@
 """P3 and P5: an outage of Kafka is waited out; rows stay until they are acknowledged, and the site goes on."""
 
 import signal
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,3 +146,49 @@ def test_a_consumer_may_start_before_kafka(kafka_server: KafkaServer, fragile: B
     consumer.says("waiting for Kafka")
     kafka_server.restart()
     consumer.says("ledger.entry-made[0]")
+
+
+# ── an outage that lasts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+OUTAGE = 60.0  # seconds
+COMMITS = 200  # a second
+
+
+def oldest_transaction() -> float:
+    """Seconds for which the oldest transaction of another connection has been open."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return float(cursor.fetchone()[0])
+
+
+def memory(pid: int) -> int:
+    """Kilobytes that the process has in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.long
+def test_an_outage_of_a_minute_under_load_costs_neither_memory_nor_old_transactions(
+    kafka_server: KafkaServer, fragile: Broker, site: Site
+) -> None:
+    entries = int(COMMITS * (OUTAGE + 20))
+    sender = site.start("make_entries", f"--entries={entries}", "--accounts=50", f"--rate={COMMITS}")
+    wait_for(lambda: sum(account.last for account in Account.objects.all()) > COMMITS * 3)
+    before = memory(sender.pid)
+    kafka_server.kill()
+    end = time.monotonic() + OUTAGE
+    ages, sizes = [0.0], [before]
+    while time.monotonic() < end and sender.running():
+        ages.append(oldest_transaction())
+        sizes.append(memory(sender.pid))
+        time.sleep(0.5)
+    kafka_server.restart()
+    sender.succeeds(180)
+    site.run("catchup", "--once")
+    wait_for(lambda: not OutgoingEvent.objects.exists() or not site.run("catchup", "--once"), 120)
+    assert numbers(fragile) == in_order()
+    assert max(ages) < 15, f"a transaction was open for {max(ages):.1f} s"
+    assert max(sizes) - before < 50_000, f"memory grew from {before:,} to {max(sizes):,} kB"
