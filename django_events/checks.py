@@ -20,6 +20,7 @@ def register_checks() -> None:
     register(check_declarations)
     register(check_databases)
     register(check_sqlite)
+    register(check_time_zones)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -54,6 +55,19 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     except EventsError:
         return []  # E002 says it
     return [*_mirrors(outboxes), *_forbidden_by_routers(outboxes), *_events_without_outbox(outboxes)]
+
+
+def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E010: times without time zone."""
+    if django_settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "settings.USE_TZ is False, but the times of events and dead letters have a time zone.",
+            hint="Set USE_TZ = True, as Django does by default.",
+            id="django_events.E010",
+        )
+    ]
 
 
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -1,6 +1,6 @@
 """What a test sees in Kafka, through a client of its own that shares no code with the product."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -85,23 +85,23 @@ class Broker:
 
     def read(self, topic: str) -> list[Seen]:
         """All records of the topic, partition by partition, up to its present end."""
-        consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False})
+        consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False, "fetch.wait.max.ms": 20})
         try:
             found = consumer.list_topics(self.prefix + topic, timeout=10).topics[self.prefix + topic]
-            return [record for number in sorted(found.partitions) for record in self._read(consumer, topic, number)]
+            partitions = [TopicPartition(self.prefix + topic, number, 0) for number in found.partitions]
+            return sorted(self._read(consumer, partitions), key=lambda seen: (seen.partition, seen.offset))
         finally:
             consumer.close()
 
-    def _read(self, consumer: Consumer, topic: str, number: int) -> list[Seen]:
-        partition = TopicPartition(self.prefix + topic, number, 0)
-        _, end = consumer.get_watermark_offsets(partition, timeout=10)
-        consumer.assign([partition])
-        records: list[Seen] = []
-        while end and consumer.position([partition])[0].offset < end:
+    def _read(self, consumer: Consumer, partitions: list[TopicPartition]) -> Iterator[Seen]:
+        """The records in these partitions, in no order."""
+        ends = {each.partition: consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions}
+        consumer.assign(partitions)
+        while any(each.offset < ends[each.partition] for each in consumer.position(partitions) if ends[each.partition]):
             polled = consumer.poll(10)
             assert polled is not None and polled.error() is None, polled and polled.error()
-            records.append(_seen(polled))
-        return records
+            if polled.offset() < ends[polled.partition()]:
+                yield _seen(polled)
 
     def committed(self, group: str, topic: str, partition: int) -> int | None:
         """The group's committed offset, None if there is none."""

@@ -151,6 +151,13 @@ def test_settings_that_are_no_dict(settings: Any) -> None:
         _ = conf.settings.PREFIX
 
 
+def test_times_without_time_zone_are_an_error(settings: Any) -> None:
+    assert not checks.check_time_zones(None)
+    settings.USE_TZ = False
+    (error,) = checks.check_time_zones(None)
+    assert error.id == "django_events.E010"
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     assert conf.names() == {
         *("KAFKA", "KAFKA_PRODUCER", "KAFKA_CONSUMER", "SOURCE", "PREFIX", "DATABASES", "SEND_AFTER_COMMIT"),

@@ -34,6 +34,7 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     "auto.offset.reset": "earliest",  # "latest" silently skips what came before the group or a new partition
     "group.protocol": "classic",
     "partition.assignment.strategy": "cooperative-sticky",
+    "topic.metadata.refresh.interval.ms": 10_000,  # new topics and partitions are noticed so soon, not after 300 s
     "queued.max.messages.kbytes": 16_384,  # prefetched bytes; the rest of the 64 MB default is only memory
     "socket.keepalive.enable": True,
     "log.connection.close": False,

@@ -32,7 +32,8 @@ def environment(folder: Path) -> Iterator[dict[str, str]]:
         **found,
         "KAFKA_BOOTSTRAP_SERVERS": ",".join(f"{broker.host}:{broker.port}" for broker in brokers),
         "AUTO_CREATE_TOPICS": "false",  # the mock cluster makes topics by itself and cannot be asked to
-        "KAFKA_CONSUMER": '{"fetch.wait.max.ms": 10}',  # it answers a waiting fetch late
+        # It answers a waiting fetch late, and is asked for its topics only once.
+        "KAFKA_CONSUMER": '{"fetch.wait.max.ms": 10, "topic.metadata.refresh.interval.ms": 300000}',
     }
     host.flush(0)  # keeps the cluster alive up to here
 
