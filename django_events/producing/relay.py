@@ -76,6 +76,8 @@ class Relay:
     def after_fork(self) -> None:
         """In a child process: forget the parent's thread, lock and producer, without ever destroying them."""
         _inherited.append((self._lock, self._thread))
+        if self._thread:
+            self._thread.leave_to_parent()
         self._start_afresh()
 
 
@@ -103,6 +105,10 @@ class _RelayThread(threading.Thread):
             self._woken.notify()
         self.join(timeout)
         return not self.is_alive()
+
+    def leave_to_parent(self) -> None:
+        """In a child process, where this thread does not run: see to it that the producer is never destroyed."""
+        self._sender.close()
 
     def run(self) -> None:
         try:
