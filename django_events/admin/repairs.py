@@ -13,25 +13,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from django_events.admin.asking import NoQuestions, ReasonForm
 from django_events.consuming import repair
 from django_events.models import Answer, DeadLetter, State
 from django_events.models.dead_letters import CHUNK
 from django_events.models.windows import WINDOW, as_table
-
-LONGEST_REASON = 1_000
-
-
-class RetryForm(forms.Form):
-    """Asks nothing."""
-
-
-class DiscardForm(forms.Form):
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        max_length=LONGEST_REASON,
-        widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "autofocus": True}),
-        help_text=gettext_lazy("For those who ask later why the events were given up. It is kept with each letter."),
-    )
 
 
 class Repair:
@@ -75,7 +61,7 @@ class Retry(Repair):
         "Only the handler that failed is run, by whichever consume runs its group. Letters that wait behind an older "
         "one of their key are tried too."
     )
-    form = RetryForm
+    form = NoQuestions
 
     def _do(self, ids: Sequence[int], by: AbstractBaseUser, given: Mapping[str, Any]) -> Answer:
         return repair.retry(ids)
@@ -94,7 +80,7 @@ class Discard(Repair):
         "The events are given up for the handlers that failed with them. The letters stay here to be looked at; they "
         "are never tried again."
     )
-    form = DiscardForm
+    form = ReasonForm
     is_destructive = True
 
     def _do(self, ids: Sequence[int], by: AbstractBaseUser, given: Mapping[str, Any]) -> Answer:

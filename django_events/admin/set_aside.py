@@ -11,22 +11,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from django_events.admin.asking import NoQuestions, ReasonForm
 from django_events.models import OutgoingEvent
-
-LONGEST_REASON = 1_000
-
-
-class NoQuestions(forms.Form):
-    """Asks nothing."""
-
-
-class DiscardForm(forms.Form):
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        max_length=LONGEST_REASON,
-        widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "autofocus": True}),
-        help_text=gettext_lazy("For those who ask later why the events were never sent. It is kept in Django's log."),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +60,6 @@ DISCARD = SetAsideAction(
     name="discard",
     title=gettext_lazy("Discard"),
     explanation=gettext_lazy("The events are deleted, and never sent to Kafka. This cannot be undone."),
-    form=DiscardForm,
+    form=ReasonForm,
     is_destructive=True,
 )
