@@ -3,9 +3,11 @@
 Importing this loads neither models nor librdkafka, so declarations can be imported from anywhere.
 """
 
+from django_events.calling import Batch
 from django_events.codecs.codec import Codec
 from django_events.events import Event
 from django_events.exceptions import (
+    BatchItemError,
     CalledInAsync,
     DeclarationError,
     DecodeError,
@@ -29,6 +31,8 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BatchItemError",
     "CalledInAsync",
     "Codec",
     "ConsumerGroup",

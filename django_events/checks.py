@@ -7,6 +7,7 @@ from django.apps import AppConfig
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
+from django.utils.module_loading import import_string
 
 from django_events import conf, handlers, topics
 from django_events.conf import settings
@@ -21,6 +22,7 @@ def register_checks() -> None:
     register(check_databases)
     register(check_sqlite)
     register(check_time_zones)
+    register(check_handlers)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -40,12 +42,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def check_declarations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E005–E007: topics and groups that collide with each other in Kafka. What is wrong alone raises at once."""
+    """E005–E007: topics and groups that collide with each other in Kafka; E011: options of a handler that do. What is
+    wrong alone raises at once."""
     try:
         prefix = settings.PREFIX
     except EventsError:
         return []  # E002 says it
-    return [*_colliding_topics(), *_colliding_dead_letters(), *_too_long_names(prefix)]
+    return [*_colliding_topics(), *_colliding_dead_letters(), *_too_long_names(prefix), *_contradicting_options()]
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -68,6 +71,15 @@ def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
             id="django_events.E010",
         )
     ]
+
+
+def check_handlers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E012, E013: what handlers or the setting AROUND_HANDLERS name, and nobody has."""
+    try:
+        paths = settings.AROUND_HANDLERS
+    except EventsError:
+        return []  # E002 says it
+    return [*_unknown_surroundings(paths), *_unknown_databases_of_handlers()]
 
 
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -195,8 +207,16 @@ def _colliding_dead_letters() -> Iterator[CheckMessage]:
                 )
 
 
+def _contradicting_options() -> Iterator[CheckMessage]:
+    for group in handlers.declared():
+        for handler in group.handlers:
+            for text in handler.contradictions:
+                yield Error(f"Handler {handler} contradicts itself: {text}.", id="django_events.E011")
+
+
 def _too_long_names(prefix: str) -> Iterator[CheckMessage]:
     wanted = {topic.name for topic in topics.declared()}
+    wanted |= {source for group in handlers.declared() for source in group.sources}
     wanted |= {names.dead_letter_topic(topic, group.name) for group in handlers.declared() for topic in group.topics}
     for name in sorted(wanted):
         if len(prefix + name) > names.LONGEST_TOPIC:
@@ -204,6 +224,46 @@ def _too_long_names(prefix: str) -> Iterator[CheckMessage]:
                 f"The topic {prefix + name!r} has {len(prefix + name)} characters; Kafka allows {names.LONGEST_TOPIC}.",
                 hint="Shorten the setting PREFIX, the topic's name or the group's name.",
                 id="django_events.E006",
+            )
+
+
+def _unknown_surroundings(paths: Sequence[str]) -> Iterator[CheckMessage]:
+    for path in paths:
+        try:
+            found = import_string(path)
+        except Exception as error:
+            yield Error(
+                f"settings.DJANGO_EVENTS['AROUND_HANDLERS'] names {path!r}, which cannot be imported: {error}",
+                hint="Name a function that gets a list of events and returns a context manager.",
+                id="django_events.E012",
+            )
+            continue
+        if not callable(found):
+            yield Error(
+                f"settings.DJANGO_EVENTS['AROUND_HANDLERS'] names {path!r}, which is no function but {found!r:.80}.",
+                hint="Name a function that gets a list of events and returns a context manager.",
+                id="django_events.E012",
+            )
+
+
+def _unknown_databases_of_handlers() -> Iterator[CheckMessage]:
+    from django_events.models import ProcessedEvent
+
+    for group in handlers.declared():
+        for handler in group.handlers:
+            alias = handler.calling.using
+            if alias is None:
+                continue
+            if alias not in django_settings.DATABASES:
+                problem = "which is not in settings.DATABASES"
+            elif not router.allow_migrate_model(alias, ProcessedEvent):
+                problem = "where a router in DATABASE_ROUTERS forbids the tables of django_events"
+            else:
+                continue
+            yield Error(
+                f"Handler {handler} is declared with using={alias!r}, {problem}.",
+                hint="Name a database in which `manage.py migrate --database` has made the tables of django_events.",
+                id="django_events.E013",
             )
 
 

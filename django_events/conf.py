@@ -54,6 +54,11 @@ class Settings:
     """How many seconds a process that exits waits for its last events to be sent. Default: 2. What is
     not sent by then stays in the outbox for ``manage.py catchup``."""
 
+    AROUND_HANDLERS: Sequence[str] = []
+    """Dotted paths of the site's own context managers around each call of a handler: functions that get the list of
+    the call's events (one, unless it is a batch) and return a context manager. The first is the outermost.
+    Default: none."""
+
     REDACT: Sequence[str] = []
     """What is hidden wherever a person or a log sees events: names of headers, and dotted paths into payloads, such as
     ``"customer.email"``. Lists are looked through, ``*`` is any one name. Kafka and the database keep the values.
@@ -122,7 +127,7 @@ _TYPES: dict[type, tuple[Any, Callable[[Any], bool], str]] = {
     dict: (Mapping, _anything, "a dict"),
     str: (str, _anything, "a text"),
     tuple: (Sequence, _are_aliases, "a list of database aliases such as ['default']"),
-    list: (Sequence, _are_paths, "a list of header names and dotted paths such as ['customer.email']"),
+    list: (Sequence, _are_paths, "a list of texts, such as names and dotted paths"),
     bool: (bool, _anything, "True or False"),
     float: ((int, float), _is_duration, "a number of seconds from 0 to 86,400"),
 }

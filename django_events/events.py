@@ -48,6 +48,8 @@ class Event(Generic[Payload]):
     headers: tuple[tuple[str, str | None], ...] = ()
     """All other headers in their order. A name may repeat; a value may be None."""
 
+    base_topic: str | None = None
+    """Of a received event: the topic that it was sent to, also where ``topic`` is one of dead letters."""
     partition: int | None = None
     """Of a received event: the partition that it came from."""
     offset: int | None = None

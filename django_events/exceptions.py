@@ -12,6 +12,7 @@ EventsError
 ├── DeliveryFailed                                 Kafka has not taken it: the caller may send it again
 ├── DoNotRetry                                     raised by handlers: trying again would not help
 ├── IgnoreError                                    raised by handlers: the event is to be passed over
+├── BatchItemError                             raised by batch handlers: which event is at fault
 ├── DecodeError                                    a record cannot be read; whoever wrote it must act
 ├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
 ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
@@ -74,6 +75,18 @@ class DoNotRetry(EventsError):
 class IgnoreError(EventsError):
     """Raise it in a handler to pass over an event: what the handler did in its transaction is rolled back, a line is
     logged, and the event counts as handled."""
+
+
+class BatchItemError(EventsError):
+    """Raise it in a batch handler to say which event is at fault: the others are tried again without it, at once.
+
+    ``raise BatchItemError(event, error)``; ``cause`` is what counts for the event: its text, whether it is retried.
+    """
+
+    def __init__(self, event: object, cause: BaseException) -> None:
+        super().__init__(f"{event!r:.200}: {cause}")
+        self.event = event
+        self.cause = cause
 
 
 class DecodeError(EventsError, ValueError):

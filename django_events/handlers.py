@@ -2,11 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
-from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from django_events import calling
+from django_events.calling import Batch, Calling
 from django_events.events import Event
 from django_events.exceptions import DeclarationError
 from django_events.failures import FailurePolicy, OnFailure, failure_policy
@@ -18,6 +21,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 Function: TypeAlias = Callable[[Event[A]], None]
 Decorator: TypeAlias = Callable[[Function[A]], Function[A]]
+BatchFunction: TypeAlias = Callable[[list[Event[A]]], None]
+BatchDecorator: TypeAlias = Callable[[BatchFunction[A]], BatchFunction[A]]
+Start: TypeAlias = Literal["earliest", "latest"] | datetime
 
 _LEGAL_HANDLER = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -48,6 +54,21 @@ class HandlerOptions(TypedDict, total=False):
     """Exceptions after which it is not tried again, as if it had raised DoNotRetry. Default: none."""
     retry_later: Backoff
     """How far the tries of a dead letter are apart, with RETRY_LATER. Default: 30 s doubling to 30 min."""
+    concurrency: int | None
+    """How many events it handles at once in one process, over all its topics. Default: as many as its group has
+    workers. With a batch say ``Batch(parallel=…)``."""
+    ordered: bool
+    """Whether the events of one key are handled one after the other, in order. Default: True. False: all run as workers
+    are free."""
+    shared_transaction: bool
+    """Exactly-once only: whether up to 50 events share a transaction while many wait, which makes it several times
+    faster. Default: True. Say False if it uses SET LOCAL, or needs a transaction to itself."""
+    using: str
+    """Exactly-once only: the database of its transaction, where the tables of django_events are migrated. Default: the
+    one that the router has for the marks."""
+    dead_letters_of: "ConsumerGroup | str"
+    """It handles the dead letters that this group has of the topics, instead of their events. Only BLOCK and DISCARD
+    are possible. Default: the events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +87,32 @@ class Handler:
     """What it was promised."""
     policy: FailurePolicy = FailurePolicy()
     """What follows when it fails."""
+    calling: Calling = Calling()
+    """How it is called."""
+    dead_letters_of: str | None = None
+    """The group whose dead letters of the topics it handles, instead of their events."""
+    sources: dict[str, Topic[Any]] = field(init=False, repr=False, compare=False)
+    """The topics that it reads in Kafka, by name: those it handles, or those of their dead letters."""
 
-    def topic(self, name: str) -> Topic[Any]:
-        """The topic of this name among those it handles."""
-        return next(topic for topic in self.topics if topic.name == name)
+    def __post_init__(self) -> None:
+        of = self.dead_letters_of
+        sources = {names.dead_letter_topic(topic.name, of) if of else topic.name: topic for topic in self.topics}
+        object.__setattr__(self, "sources", sources)
+
+    def topic(self, source: str) -> Topic[Any]:
+        """The topic whose events are in this topic of Kafka: itself, or the one that its dead letters come from."""
+        return self.sources[source]
+
+    @property
+    def shares_transactions(self) -> bool:
+        """Whether several of its events may share a transaction."""
+        is_possible = self.delivery is Delivery.EXACTLY_ONCE and self.calling.batch is None
+        return is_possible and self.calling.shared_transaction is not False
+
+    @property
+    def contradictions(self) -> list[str]:
+        """What its options say that cannot both be meant, each with what to do."""
+        return list(calling.contradictions(self.calling, has_transaction=self.delivery is Delivery.EXACTLY_ONCE))
 
     def __str__(self) -> str:
         return f"{self.group}/{self.name}"
@@ -79,9 +122,33 @@ class ConsumerGroup:
     """A named set of handlers that follow their topics together: each event is handled once in the whole group,
     whichever processes run it. Declare it in ``handlers.py`` of an app. Declaring is not thread-safe."""
 
-    def __init__(self, name: str) -> None:
-        """``name`` is without prefix. Raises DeclarationError for an illegal name, or one that is taken."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        workers: int = 8,
+        max_outstanding: int = 1_000,
+        max_outstanding_in_all: int = 10_000,
+        start: Start = "earliest",
+    ) -> None:
+        """Raises DeclarationError for an illegal name, one that is taken, or an option that cannot be.
+
+        ``name`` is without prefix.
+        ``workers``: threads that run handlers in one process, each with a database connection of its own.
+        ``max_outstanding``: events of one partition that are being handled or wait for it; above, nothing more of that
+        partition is fetched. ``max_outstanding_in_all``: those of the group in one process that do not wait for a
+        retry; above, nothing more is fetched at all.
+        ``start``: where the group begins in partitions in which it has no offset yet: with the oldest event, with what
+        is sent from now on, or with what Kafka got at that time (a datetime with time zone).
+        """
         self.name = names.check_group(name)
+        where = f"Group {self.name!r}"
+        self.workers = calling.check_whole(where, "workers", workers, 1, 1_000)
+        self.max_outstanding = calling.check_whole(where, "max_outstanding", max_outstanding, 1, 1_000_000)
+        self.max_outstanding_in_all = calling.check_whole(
+            where, "max_outstanding_in_all", max_outstanding_in_all, 1, 10_000_000
+        )
+        self.start = _check_start(where, start)
         self._handlers: dict[str, Handler] = {}
         if self.name in _groups:
             raise DeclarationError(
@@ -99,8 +166,14 @@ class ConsumerGroup:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The names of all topics that the group's handlers want."""
-        return tuple(sorted({topic.name for handler in self.handlers for topic in handler.topics}))
+        """The names of all topics whose events the group's handlers want."""
+        direct = [handler for handler in self.handlers if handler.dead_letters_of is None]
+        return tuple(sorted({topic.name for handler in direct for topic in handler.topics}))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of all topics that the group reads in Kafka: with those of other groups' dead letters."""
+        return tuple(sorted({source for handler in self.handlers for source in handler.sources}))
 
     @property
     def dead_letter_sources(self) -> tuple[str, ...]:
@@ -108,10 +181,28 @@ class ConsumerGroup:
         keepers = [handler for handler in self.handlers if handler.policy.on_failure.writes_dead_letters]
         return tuple(sorted({topic.name for handler in keepers for topic in handler.topics}))
 
-    def handlers_of(self, topic: str) -> list[Handler]:
-        """The handlers that want events of this topic."""
-        return [handler for handler in self.handlers if any(each.name == topic for each in handler.topics)]
+    def handlers_of(self, source: str) -> list[Handler]:
+        """The handlers that want the events in this topic of Kafka."""
+        return [handler for handler in self.handlers if source in handler.sources]
 
+    def foreign_letters(self) -> Iterator[tuple[str, list[str]]]:
+        """The groups whose dead letters this group handles, and of which topics."""
+        for handler in self.handlers:
+            if handler.dead_letters_of is not None:
+                yield handler.dead_letters_of, [topic.name for topic in handler.topics]
+
+    @overload
+    def exactly_once(
+        self, topic: Topic[A], /, *, batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[A]: ...
+    @overload
+    def exactly_once(
+        self, topic: Topic[A], second: Topic[B], /, *, batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[A | B]: ...
+    @overload
+    def exactly_once(
+        self, *topics: Topic[Any], batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[Any]: ...
     @overload
     def exactly_once(self, topic: Topic[A], /, **options: Unpack[HandlerOptions]) -> Decorator[A]: ...
     @overload
@@ -120,14 +211,29 @@ class ConsumerGroup:
     ) -> Decorator[A | B]: ...
     @overload
     def exactly_once(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]: ...
-    def exactly_once(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]:
+    def exactly_once(
+        self, *topics: Topic[Any], batch: Batch | None = None, **options: Unpack[HandlerOptions]
+    ) -> Callable[[Any], Any]:
         """Declare a handler whose database effects happen once for each event, whatever is redelivered or killed.
 
-        It runs in a transaction that also holds the mark that the event is processed. ``HandlerOptions`` has the
-        options. The function stays as it is. Raises DeclarationError.
+        It runs in a transaction that also holds the mark that the event is processed. With ``batch`` it gets a list of
+        events, all of them in one transaction. ``HandlerOptions`` has the other options. The function stays as it is.
+        Raises DeclarationError.
         """
-        return self._decorator(topics, options, Delivery.EXACTLY_ONCE)
+        return self._decorator(topics, batch, options, Delivery.EXACTLY_ONCE)
 
+    @overload
+    def idempotent(
+        self, topic: Topic[A], /, *, batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[A]: ...
+    @overload
+    def idempotent(
+        self, topic: Topic[A], second: Topic[B], /, *, batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[A | B]: ...
+    @overload
+    def idempotent(
+        self, *topics: Topic[Any], batch: Batch, **options: Unpack[HandlerOptions]
+    ) -> BatchDecorator[Any]: ...
     @overload
     def idempotent(self, topic: Topic[A], /, **options: Unpack[HandlerOptions]) -> Decorator[A]: ...
     @overload
@@ -136,23 +242,37 @@ class ConsumerGroup:
     ) -> Decorator[A | B]: ...
     @overload
     def idempotent(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]: ...
-    def idempotent(self, *topics: Topic[Any], **options: Unpack[HandlerOptions]) -> Decorator[Any]:
+    def idempotent(
+        self, *topics: Topic[Any], batch: Batch | None = None, **options: Unpack[HandlerOptions]
+    ) -> Callable[[Any], Any]:
         """Declare a handler that is called at least once for each event and must bear being called again.
 
         It runs without a transaction of ours. Options and errors as in ``exactly_once``.
         """
-        return self._decorator(topics, options, Delivery.IDEMPOTENT)
+        return self._decorator(topics, batch, options, Delivery.IDEMPOTENT)
 
-    def _decorator(self, topics: tuple[Topic[Any], ...], options: HandlerOptions, delivery: Delivery) -> Decorator[Any]:
+    def _decorator(
+        self, topics: tuple[Topic[Any], ...], batch: Batch | None, options: HandlerOptions, delivery: Delivery
+    ) -> Decorator[Any]:
         self._check_topics(topics)
         self._check_names(options)
+        where = f"A handler of group {self.name!r}"
+        letters_of = _letters_of(where, options)
         policy = failure_policy(
-            f"A handler of group {self.name!r}",
-            on_failure=options.get("on_failure", OnFailure.RETRY_LATER),
+            where,
+            on_failure=options.get("on_failure", OnFailure.BLOCK if letters_of else OnFailure.RETRY_LATER),
             retry=options.get("retry", True),
             timeout=options.get("timeout"),
             never_retry=options.get("never_retry", ()),
             later=options.get("retry_later"),
+        )
+        how = calling.calling(
+            where,
+            batch=batch,
+            concurrency=options.get("concurrency"),
+            ordered=options.get("ordered", True),
+            shared_transaction=options.get("shared_transaction"),
+            using=options.get("using"),
         )
 
         def declare(function: Function[Any]) -> Function[Any]:
@@ -165,6 +285,8 @@ class ConsumerGroup:
                 topics=tuple(dict.fromkeys(topics)),
                 delivery=delivery,
                 policy=policy,
+                calling=how,
+                dead_letters_of=letters_of,
             )
             return function
 
@@ -181,7 +303,7 @@ class ConsumerGroup:
         if unknown := sorted(set(options) - set(known)):
             raise DeclarationError(
                 f"A handler of group {self.name!r} is declared with {unknown[0]}=, which is no option. "
-                f"Use {', '.join(known)}."
+                f"Use batch, {', '.join(known)}."
             )
 
     def _free_name(self, name: Any, function: object) -> str:
@@ -196,6 +318,32 @@ class ConsumerGroup:
                 f"{function!r}. Give one of them another name=."
             )
         return name
+
+
+def _letters_of(where: str, options: HandlerOptions) -> str | None:
+    """The name of the group whose dead letters are wanted."""
+    given: Any = options.get("dead_letters_of")
+    if given is None:
+        return None
+    name = given.name if isinstance(given, ConsumerGroup) else given
+    if not isinstance(name, str):
+        raise DeclarationError(f"{where}: dead_letters_of is {given!r:.80}. Use a ConsumerGroup or its name.")
+    if options.get("on_failure", OnFailure.BLOCK).writes_dead_letters:
+        raise DeclarationError(
+            f"{where}: with dead_letters_of a failure cannot make another dead letter. Use on_failure=OnFailure.BLOCK, "
+            "which is the default there, or OnFailure.DISCARD."
+        )
+    return names.check_group(name)
+
+
+def _check_start(where: str, start: Any) -> Start:
+    if isinstance(start, datetime) and start.tzinfo is not None:
+        return start
+    if start == "earliest":
+        return "earliest"
+    if start == "latest":
+        return "latest"
+    raise DeclarationError(f"{where}: start is {start!r:.80}. Use 'earliest', 'latest' or a datetime with time zone.")
 
 
 def _check_callable(function: object, group: str) -> None:

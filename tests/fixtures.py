@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from django_events import ConsumerGroup, handlers, topics
-from django_events.consuming.group import Limits
+from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import spec
 from tests.broker import Broker

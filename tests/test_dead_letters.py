@@ -253,12 +253,12 @@ def test_letters_that_wait_to_be_written_hold_up_no_other_handling(
         broker.put(TOPIC, BODY, key=b"%d" % number, partition=0)
     with consuming(ward) as service:
         (group,) = service._groups
-        wait_for(lambda: group._writing == 100)
+        wait_for(lambda: sum(work.letter is not None for work in tuple(group._running)) == 100)
         broker.put("ledger.entry-closed", BODY, partition=0)
         assert handled.wait(60)
         answers.set()
         wait_for(lambda: broker.committed("ward", TOPIC, 0) == 100)
-        wait_for(lambda: not group._writing)
+        wait_for(lambda: not group._running)
 
 
 def test_the_offset_of_a_letter_passes_when_it_is_in_the_table(

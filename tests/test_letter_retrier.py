@@ -13,9 +13,9 @@ from django.db.models import F
 
 from django_events import Backoff, ConsumerGroup, DoNotRetry, Event, OnFailure
 from django_events.consuming import repair
-from django_events.consuming.attempt import failed
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.letter_retrier import LEASE, Leased, LetterRetrier
+from django_events.consuming.outcome import failed
 from django_events.consuming.service import Service
 from django_events.consuming.workers import Workers
 from django_events.kafka import topics

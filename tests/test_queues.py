@@ -7,8 +7,8 @@ import pytest
 
 from django_events import ConsumerGroup, Topic
 from django_events.consuming.announcing import say_what_follows
-from django_events.consuming.attempt import failed
 from django_events.consuming.offsets import Progress
+from django_events.consuming.outcome import failed
 from django_events.consuming.policy import decide
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
@@ -38,62 +38,70 @@ def test_a_random_life_of_the_queues(seed: int) -> None:
     partitions = [Partition("queues", number) for number in (0, 1)]
     progress = {partition: Progress(partition) for partition in partitions}
     offsets = dict.fromkeys(partitions, 0)
-    running: set[Work] = set()
+    running: list[list[Work]] = []
     in_order: dict[tuple[Progress, bytes | None], list[int]] = {}
+
+    def came_back(unit: list[Work], settled: int, due: float | None) -> None:
+        """The first of the unit's works are done with, the rest is left; as the group's thread does it."""
+        finished, rest = unit[:settled], unit[settled:]
+        for work in finished:
+            if not work.progress.ended:
+                work.progress.finished(work.in_hand)
+                in_order.setdefault((work.progress, work.record.key), []).append(work.record.offset)
+        for queue in {id(work.queue): work.queue for work in unit}.values():
+            left = [work for work in rest if work.queue is queue and not work.progress.ended]
+            queues.give_back(queue, left, due if left else None, now)
 
     for _ in range(600):
         step = chance.random()
         partition = chance.choice(partitions)
-        if step < 0.35:
+        if step < 0.45:
             key = chance.choice([b"a", b"b", None])
             got = record(partition, offsets[partition], key)
             offsets[partition] += 1
-            queues.add(Work(the_handler, got, progress[partition], progress[partition].started(got.offset, 1)))
-        elif step < 0.65 and (work := queues.take()):
-            assert not any(other.queue == work.queue for other in running), "two of one queue at once"
-            assert not work.progress.ended
-            running.add(work)
+            work = Work(the_handler, got, progress[partition], progress[partition].started(got.offset, 1))
+            queues.add(work, now)
+        elif step < 0.7 and (unit := queues.take("h", chance.choice([1, 2, 5]))):
+            out = {id(work.queue) for each in running for work in each}
+            assert not any(id(work.queue) in out for work in unit), "two of one queue at once"
+            assert not any(work.progress.ended for work in unit)
+            assert len(unit) == 1 or not any(work.runs_alone for work in unit)
+            running.append(unit)
         elif step < 0.95 and running:
-            work = chance.choice(sorted(running, key=lambda each: each.record.offset))
-            running.remove(work)
-            if work.progress.ended:
-                queues.finished_too_late(work, running)
-            elif chance.random() < 0.3:
-                queues.again(work, now + chance.random() * 10)
-            else:
-                queues.finished(work)
-                work.progress.finished(work.in_hand)
-                in_order.setdefault((work.progress, work.record.key), []).append(work.record.offset)
+            unit = running.pop(chance.randrange(len(running)))
+            settled = chance.randint(0, len(unit))
+            has_failed = settled < len(unit) and chance.random() < 0.6
+            if has_failed:
+                unit[settled].failed(now)
+            came_back(unit, settled, now + chance.random() * 10 if has_failed else None)
         elif step >= 0.98:
             progress.pop(partition).ended = True
-            queues.drop_ended(running)
+            queues.drop_ended(now)
             progress[partition] = Progress(partition)
             offsets[partition] = progress[partition].next_offset or 0
         now += 0.5
         queues.wake(now)
         check(queues, progress)
 
-    for work in running:
-        if work.progress.ended:
-            queues.finished_too_late(work, running - {work})
-        else:
-            queues.finished(work)
-            work.progress.finished(work.in_hand)
+    for unit in running:
+        came_back(unit, len(unit), None)
     queues.wake(float("inf"))
-    while work_left := queues.take():
-        queues.finished(work_left)
-        work_left.progress.finished(work_left.in_hand)
+    while unit := queues.take("h", 3):
+        came_back(unit, len(unit), None)
     assert queues.active == 0
-    assert not queues._queues
+    assert queues.line("h").works == 0
+    assert not queues.all_works()
     assert all(each.in_hand == 0 for each in progress.values())
     for (_, key), handled in in_order.items():
         assert key is None or handled == sorted(handled), "a key's events out of order"
 
 
 def check(queues: Queues, progress: dict[Partition, Progress]) -> None:
-    waiting = sum(len(queues._queues[name]) for name in queues._waiting)
-    assert queues.active == sum(map(len, queues._queues.values())) - waiting
-    assert not queues._ready.keys() & queues._waiting.keys()
+    everything = queues._queues.values()
+    assert queues.active == sum(len(queue.works) for queue in everything if queue.due is None)
+    line = queues.line("h")
+    assert line.works == sum(len(queue.works) for queue in line.queues)
+    assert set(line.queues) == {queue for queue in everything if queue.due is None and not queue.lent}
     for each in progress.values():
         assert each.next_offset is None or not each._in_hand or each.next_offset <= each._in_hand[0].offset
 

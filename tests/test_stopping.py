@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_events import ConsumerGroup, Event
-from django_events.consuming.group import Limits
+from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from tests.broker import Broker

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, close_old_connections, connection, transaction
 
 from django_events import ConsumerGroup, Event
-from django_events.consuming.group import Limits
+from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.models import ProcessedEvent

@@ -4,7 +4,7 @@ import logging
 
 from django_events import signals
 from django_events.conf import settings
-from django_events.consuming.attempt import Failed, LetterRefused, Outcome, Postponed
+from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
 from django_events.consuming.work import Work
 from django_events.exceptions import DecodeError

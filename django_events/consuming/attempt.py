@@ -1,22 +1,24 @@
-"""One try of one handler with one or more events, in one transaction if it is exactly-once. Ends in outcomes.
+"""One try of one handler with one or more events, in one transaction if it is exactly-once.
 
-Runs in a worker's thread and touches no Kafka. Nothing that a handler does or raises gets past it.
+Runs in a worker's thread and touches no Kafka. Nothing that a handler does gets past it: it ends with all that the
+events' handler has committed, or raises with nothing committed.
 """
 
 import logging
 import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events import crash_points, signals
 from django_events.conf import settings
-from django_events.consuming.failure_report import FailureReport, describe
-from django_events.consuming.reading import mark_of, read_event
+from django_events.consuming.around import around
+from django_events.consuming.calls import noted
+from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
+from django_events.consuming.reading import mark_of
 from django_events.consuming.transactions import check_unbroken, works
 from django_events.events import Event
 from django_events.exceptions import HandlerTransactionBroken
@@ -24,93 +26,188 @@ from django_events.failures import name_of
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import ProcessedEvent
-from django_events.producing.produce import in_database_of_handler
+from django_events.models.conflicts import may_work_at_once
+from django_events.producing.produce import in_database_of_handler, is_wake_up
 
 logger = logging.getLogger("django_events.handlers")
 
+CONFLICTS = 5
+"""How often a transaction is tried again at once after a deadlock or a serialization failure, before it is a failure
+of the handler: with several transactions in each other's way, one of them gets through each time."""
 
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """The handler took effect."""
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """The handler's effects of this event are committed already; it was not called."""
+Events: TypeAlias = Sequence[Event[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Postponed:
-    """The try could not take place: the database is away, or another transaction holds the event's mark."""
+@dataclass(slots=True)
+class Attempt:
+    """One try of the handler with these events: all of them at once, or as many of them as it is allowed."""
 
-    error: BaseException
+    handler: Handler
+    events: Events
+    go_on: Callable[[], bool] = field(default=lambda: True)
+    """Asked after each event whether the transaction may take one more. Not with batches, which are one call."""
+    _seconds: list[float] = field(default_factory=list)
 
+    def outcomes(self) -> list[Outcome]:
+        """Try it; one outcome for each event, in their order. Raises what the handler raised, with nothing committed,
+        and NotNow if the try could not take place."""
+        if self.handler.delivery is Delivery.EXACTLY_ONCE:
+            return self._exactly_once()
+        self._call(self.events)
+        self._tell(self.events)
+        return [HANDLED] * len(self.events)
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The handler, or the record, is at fault."""
-
-    error: BaseException
-    report: FailureReport
-
-
-@dataclass(frozen=True, slots=True)
-class LetterWritten:
-    """Kafka has acknowledged the dead letter."""
-
-
-@dataclass(frozen=True, slots=True)
-class LetterRefused:
-    """Kafka has not taken the dead letter."""
-
-    reason: str
-
-
-Outcome = Handled | Duplicate | Postponed | Failed | LetterWritten | LetterRefused
-
-
-def attempt(handler: Handler, records: Sequence[ReceivedRecord], number: int) -> list[Outcome]:
-    """Try the handler with these records, for the ``number``-th time; one outcome for each record, in their order."""
-    started = time.monotonic()
-    try:
-        events = [read_event(handler, record, number) for record in records]
-        if handler.delivery is Delivery.EXACTLY_ONCE:
-            fresh = _exactly_once(handler, events)
-        else:
-            _call(handler, events)
-            fresh = events
-    except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
-        return [_failure(error, record) for record in records]
-    _tell(handler, fresh, time.monotonic() - started)
-    handled = {id(event) for event in fresh}
-    return [Handled() if id(event) in handled else Duplicate() for event in events]
-
-
-def _exactly_once(handler: Handler, events: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
-    """Call the handler with the events that are not processed yet; return those, once all is committed."""
-    using = router.db_for_write(ProcessedEvent)
-    committed: list[bool] = []
-    fresh: Sequence[Event[Any]] = ()
-    try:
-        with transaction.atomic(using=using, durable=True):
-            # The first hook, so it runs before any of the handler's that could raise.
-            transaction.on_commit(lambda: committed.append(True), using=using)
-            fresh = _mark(events, using)
-            if fresh:
-                _call_in_transaction(handler, fresh, using)
-    except BaseException as error:
+    def _exactly_once(self) -> list[Outcome]:
+        """Call the handler with the events that are not processed yet, in one transaction with their marks."""
+        using = database_of(self.handler)
+        committed: list[bool] = []
+        fresh: Events = ()
+        done = 0
+        try:
+            with transaction.atomic(using=using, durable=True):
+                # The first hook, so it runs before any of the handler's that could raise.
+                transaction.on_commit(lambda: committed.append(True), using=using)
+                fresh = _mark(self.events, using)
+                if fresh:
+                    done = self._in_transaction(fresh, using)
+        except BaseException as error:
+            if not committed:
+                raise
+            # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
+            _say_hook_failed(self.handler, error)
         if not committed:
-            raise
-        # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
-        _say_hook_failed(handler, error)
-    if not committed:
-        raise HandlerTransactionBroken(
-            f"Handler {handler} returned, but its transaction was not committed: it began a transaction.atomic() that "
-            "it did not end. Use it in a with statement."
-        )
+            raise HandlerTransactionBroken(
+                f"Handler {self.handler} returned, but its transaction was not committed: it began a "
+                "transaction.atomic() that it did not end. Use it in a with statement."
+            )
+        if crash_points.armed:
+            crash_points.reached("handler-committed")
+        self._tell(fresh[:done])
+        return _as_outcomes(self.events, fresh, done)
+
+    def _in_transaction(self, fresh: Events, using: str) -> int:
+        """Call the handler; return how many of the events it is done with. The others lose their marks again."""
+        driver = connections[using].connection
+        with in_database_of_handler(using):
+            if self.handler.calling.batch:
+                self._call(fresh)
+                done = len(fresh)
+                check_unbroken(connections[using], driver, str(self.handler))
+            else:
+                done = self._one_after_the_other(fresh, using, driver)
+        if done < len(fresh):
+            ProcessedEvent.objects.unmark([mark_of(event).key for event in fresh[done:]], using)
+        return done
+
+    def _one_after_the_other(self, fresh: Events, using: str, driver: Any) -> int:
+        for done, event in enumerate(fresh, start=1):
+            hooks = len(connections[using].run_on_commit)
+            self._call([event])
+            check_unbroken(connections[using], driver, str(self.handler))
+            if not self.go_on() or _has_hooks_of_its_own(using, hooks):
+                return done
+        return len(fresh)
+
+    def _call(self, events: Events) -> None:
+        with noted(self.handler, events) as call, around(events):
+            if self.handler.calling.batch:
+                self._call_with(list(events))
+            else:
+                for event in events:
+                    self._call_with(event)
+        self._seconds.append(time.monotonic() - call.began)
+        if crash_points.armed:
+            crash_points.reached("handler-returned")
+
+    def _call_with(self, given: Event[Any] | list[Event[Any]]) -> None:
+        function: Callable[..., object] = self.handler.function
+        result = function(given)
+        if isinstance(result, Awaitable | Generator | AsyncGenerator):
+            raise TypeError(
+                f"Handler {self.handler} returned {result!r:.80}, which nobody runs. Make it a plain function."
+            )
+
+    def _tell(self, handled: Events) -> None:
+        """Let the site know what has taken effect, and how long each call took."""
+        seconds = self._seconds if len(self._seconds) == len(handled) else self._seconds * len(handled)
+        for event, each in zip(handled, seconds, strict=False):
+            try:
+                signals.event_handled.send_robust(sender=self.handler.function, event=event, seconds=each)
+            except BaseException:  # a receiver that wants to end the process: the effects are committed all the same
+                logger.exception("A receiver of event_handled failed")
+
+
+class NotNow(Exception):
+    """Carries the reason why an attempt could not take place out of its transaction."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
+
+
+def attempt(handler: Handler, events: Events) -> list[Outcome]:
+    """Try the handler with all of these events in one transaction, again at once after a deadlock or a serialization
+    failure. One outcome for each; raises as ``Attempt.outcomes``."""
+    for _ in range(CONFLICTS):
+        try:
+            return Attempt(handler, events).outcomes()
+        except BaseException as error:
+            if not may_work_at_once(error):
+                raise
+    return Attempt(handler, events).outcomes()
+
+
+def database_of(handler: Handler) -> str:
+    """The alias of the database in which this handler's marks are."""
+    return handler.calling.using or router.db_for_write(ProcessedEvent)
+
+
+def outcome_of(error: BaseException, handler: Handler, record: ReceivedRecord) -> Outcome:
+    """Whose fault it is. If a new connection works at once, a database error counts for the handler."""
+    if isinstance(error, NotNow):
+        return Postponed(error.reason)
+    if _is_about_connections(error) and not works(database_of(handler)):
+        return Postponed(error)
+    return failed(error, record)
+
+
+def _mark(events: Events, using: str) -> Events:
+    """Insert the events' marks; return the events that had none. Of two equal events the first counts."""
+    marks = [mark_of(event) for event in events]
+    try:
+        new = ProcessedEvent.objects.mark_processed(marks, using)
+    except OperationalError as error:
+        raise NotNow(error) from error
     if crash_points.armed:
-        crash_points.reached("handler-committed")
+        crash_points.reached("processed-row-inserted")
+    fresh = []
+    for event, mark in zip(events, marks, strict=True):
+        if mark.key in new:
+            new.discard(mark.key)
+            fresh.append(event)
     return fresh
+
+
+def _as_outcomes(events: Events, fresh: Events, done: int) -> list[Outcome]:
+    """The outcome of each event: the transaction ended before the first of the fresh that it is not done with."""
+    if done == len(fresh) == len(events):
+        return [HANDLED] * done
+    position = {id(event): at for at, event in enumerate(fresh)}
+    outcomes: list[Outcome] = []
+    for at, event in enumerate(events):
+        place = position.get(id(event))
+        if place is not None and place >= done:
+            return outcomes + [NOT_BEGUN] * (len(events) - at)
+        outcomes.append(DUPLICATE if place is None else HANDLED)
+    return outcomes
+
+
+def _has_hooks_of_its_own(using: str, before: int) -> bool:
+    """Whether the handler has registered on_commit hooks, beside those of events that it sends."""
+    return any(not is_wake_up(hook) for _, hook, *_ in connections[using].run_on_commit[before:])
 
 
 def _say_hook_failed(handler: Handler, error: BaseException) -> None:
@@ -122,73 +219,12 @@ def _say_hook_failed(handler: Handler, error: BaseException) -> None:
         logger.error(text, handler, exc_info=error)
 
 
-def _mark(events: Sequence[Event[Any]], using: str) -> Sequence[Event[Any]]:
-    """Insert the events' marks; return the events that had none. Of two equal events the first counts."""
-    marks = {mark.key: event for event in reversed(events) for mark in [mark_of(event)]}
-    try:
-        new = ProcessedEvent.objects.mark_processed([mark_of(event) for event in events], using)
-    except OperationalError as error:
-        raise _NotNow(error) from error
-    if crash_points.armed:
-        crash_points.reached("processed-row-inserted")
-    fresh = {id(marks[key]) for key in new}
-    return [event for event in events if id(event) in fresh]
-
-
-def _call_in_transaction(handler: Handler, events: Sequence[Event[Any]], using: str) -> None:
-    connection: BaseDatabaseWrapper = connections[using]
-    driver = connection.connection
-    with in_database_of_handler(using):
-        _call(handler, events)
-    check_unbroken(connection, driver, str(handler))
-
-
-def _call(handler: Handler, events: Sequence[Event[Any]]) -> None:
-    for event in events:
-        function: Callable[..., object] = handler.function
-        result = function(event)
-        if isinstance(result, (Awaitable, Generator, AsyncGenerator)):
-            raise TypeError(f"Handler {handler} returned {result!r:.80}, which nobody runs. Make it a plain function.")
-    if crash_points.armed:
-        crash_points.reached("handler-returned")
-
-
-class _NotNow(Exception):
-    """Carries the reason why an attempt could not take place out of its transaction."""
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
-def failed(error: BaseException, record: ReceivedRecord) -> Failed:
-    """The handler is at fault with this record. Keeps no traceback alive beyond its text and the error itself."""
-    return Failed(error, describe(error, record))
-
-
-def _failure(error: BaseException, record: ReceivedRecord) -> Outcome:
-    """Whose fault it is. If a new connection works at once, a database error counts for the handler."""
-    if isinstance(error, _NotNow):
-        return Postponed(error.reason)
-    if _is_about_connections(error) and not works(router.db_for_write(ProcessedEvent)):
-        return Postponed(error)
-    return failed(error, record)
-
-
 def _is_about_connections(error: BaseException | None) -> bool:
     """Whether the error, or what it came from, is one that a database which is away would cause."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, (OperationalError, InterfaceError)):
+        if isinstance(error, OperationalError | InterfaceError):
             return True
         seen.add(id(error))  # "raise error from error" makes a circle
         error = error.__cause__ or error.__context__
     return False
-
-
-def _tell(handler: Handler, events: Sequence[Event[Any]], seconds: float) -> None:
-    for event in events:
-        try:
-            signals.event_handled.send_robust(sender=handler.function, event=event, seconds=seconds)
-        except BaseException:  # a receiver that wants to end the process: the effects are committed all the same
-            logger.exception("A receiver of event_handled failed")

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 from django_events import cloudevents
 from django_events.consuming.failure_report import FailureReport, fingerprint
+from django_events.consuming.letter_headers import PREFIX, event_of, is_ours, number
 from django_events.consuming.reading import for_people, mark_key, moment
 from django_events.exceptions import DecodeError
 from django_events.failures import FailurePolicy
 from django_events.handlers import ConsumerGroup, Handler
 from django_events.kafka import names, spec
-from django_events.kafka.record import Headers, Partition, ReceivedRecord, Record
+from django_events.kafka.record import Headers, ReceivedRecord, Record
 from django_events.models import Letter
 
-PREFIX = "dead-letter-"
 TRACEBACK = f"{PREFIX}traceback"
 
 _MOST_ADDED = spec.HEADROOM - 1_024
@@ -50,7 +50,7 @@ def encode(
         "offset": str(record.offset),
         "traceback": report.traceback,
     }
-    headers: Headers = [(name, value) for name, value in record.headers if not _is_ours(name)]
+    headers: Headers = [(name, value) for name, value in record.headers if not is_ours(name)]
     headers += [(PREFIX + name, text.encode()) for name, text in added.items()]
     letter = Record(names.dead_letter_topic(record.topic, handler.group), record.key, record.value, headers)
     return without_traceback(letter) if _size(letter.headers) - _size(record.headers) > _MOST_ADDED else letter
@@ -59,10 +59,6 @@ def encode(
 def without_traceback(letter: Record) -> Record:
     """The letter without what may be left out if it is too large."""
     return letter._replace(headers=[(name, value) for name, value in letter.headers if name != TRACEBACK])
-
-
-def _is_ours(name: str) -> bool:
-    return name.lower().startswith(PREFIX)
 
 
 def _size(headers: Headers) -> int:
@@ -81,10 +77,10 @@ def decode(record: ReceivedRecord, group: ConsumerGroup, source: str) -> Iterato
     about = {
         name.lower().removeprefix(PREFIX): for_people(cloudevents.to_text(value) or "")
         for name, value in record.headers
-        if _is_ours(name)
+        if is_ours(name)
     }
     declared = {handler.name: handler for handler in group.handlers_of(source)}
-    event = _event(record, about, source)
+    event = event_of(record, source)
     for name in [about["handler"]] if about.get("handler") else _keepers(declared.values()):
         yield _letter(record, event, about, group.name, name[:200], declared.get(name))
 
@@ -92,16 +88,6 @@ def decode(record: ReceivedRecord, group: ConsumerGroup, source: str) -> Iterato
 def _keepers(handlers: Collection[Handler]) -> list[str]:
     """The handlers whose letter it may be; one without name if there is none, so that it is kept all the same."""
     return [handler.name for handler in handlers if handler.policy.on_failure.writes_dead_letters] or [""]
-
-
-def _event(record: ReceivedRecord, about: Mapping[str, str], source: str) -> ReceivedRecord:
-    """The record that failed, at its own place in Kafka."""
-    partition = _number(about.get("partition"), record.partition.number, 2**31)
-    return record._replace(
-        partition=Partition(source, partition),
-        offset=_number(about.get("offset"), record.offset, 2**63),
-        headers=[(name, value) for name, value in record.headers if not _is_ours(name)],
-    )
 
 
 def _letter(
@@ -135,7 +121,7 @@ def _letter(
         key_text=None if key is None else for_people(key),
         value=record.value,
         headers=event.headers,
-        attempts=_number(about.get("attempts"), 1, MOST_ATTEMPTS),
+        attempts=number(about.get("attempts"), 1, MOST_ATTEMPTS),
         first_failed=min(_time(about.get("first-failed"), last_failed), last_failed),
         last_failed=last_failed,
         exception=exception,
@@ -158,11 +144,6 @@ def _identity(event: ReceivedRecord) -> tuple[tuple[str, str, str], str]:
 
 def _digest(*parts: str) -> uuid.UUID:
     return uuid.UUID(bytes=cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in parts).digest())
-
-
-def _number(text: str | None, otherwise: int, below: int) -> int:
-    is_number = text is not None and text.isascii() and text.isdigit() and len(text) < 20
-    return int(text) if text is not None and is_number and int(text) < below else otherwise
 
 
 def _time_of(record: ReceivedRecord) -> datetime:

@@ -8,19 +8,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 
 from django.db import connections
 
 from django_events import crash_points
 from django_events.consuming.announcing import say_what_follows
-from django_events.consuming.attempt import Outcome
+from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
+from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import Progress
+from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
+from django_events.consuming.pausing import Pauses
 from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
-from django_events.consuming.queues import Queues
+from django_events.consuming.queues import Queue, Queues
+from django_events.consuming.slowness import Slowness
 from django_events.consuming.work import Work
-from django_events.consuming.workers import Result, Unit, Workers
+from django_events.consuming.workers import Result, Workers
 from django_events.exceptions import BrokerUnavailable
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import dead_letter_topics, topics
@@ -30,24 +33,7 @@ from django_events.kafka.record import Partition, ReceivedRecord
 logger = logging.getLogger("django_events.group")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much one group takes on in one process. Immutable."""
-
-    workers: int = 8
-    """Threads that run handlers, each with a database connection of its own."""
-    in_hand_of_partition: int = 1_000
-    """Records of one partition that the committed offset has not passed; above, the partition is paused."""
-    active: int = 10_000
-    """Works of the whole group that do not wait for a retry; above, all partitions are paused."""
-    commit_interval: float = 1.0
-    """Seconds between two commits of offsets: what a crash makes come again."""
-    drain: float = 20.0
-    """Seconds that a rebalance waits for handlers that run; far below max.poll.interval.ms (300 s)."""
-
-
 POLLED_AT_ONCE = 200  # records between two looks at the results
-HANDED_OUT_AHEAD = 4  # units for each worker, so that none is idle while this thread is at Kafka
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01  # seconds between two looks at Kafka while handlers run
 
 
@@ -69,12 +55,11 @@ class GroupThread(threading.Thread):
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
         self._queues = Queues()
+        self._handlers = {source: group.handlers_of(source) for source in group.sources}
         self._progress: dict[Partition, Progress] = {}
-        self._running: set[Work] = set()
-        self._writing = 0
+        self._pauses = Pauses(limits.in_hand_of(group), limits.active_of(group))
+        self._slowness = Slowness(group.name)
         self._newly_assigned: list[Partition] = []
-        self._paused: set[Partition] = set()
-        self._all_paused = False
         self._commit_due = 0.0
         self._wait = SHORTEST_WAIT
 
@@ -94,9 +79,10 @@ class GroupThread(threading.Thread):
         try:
             self._create_topics()
             self.prepared.set()
-            self._consumer = Consumer(self.group.name, self.group.topics, self)
-            self._workers: Workers[list[Work]] = Workers(self._limits.workers, self.name)
+            self._consumer = Consumer(self.group.name, self.group.sources, self, start=self.group.start)
+            self._workers: Workers[list[Work]] = Workers(self._limits.workers_of(self.group), self.name)
             self._letter_writer = LetterWriter(self.group.name, self._workers.results)
+            self._handing_out = HandingOut(self.group.handlers, self._queues, self._workers, self._letter_writer)
             try:
                 while not self._stopping.is_set():
                     self._turn()
@@ -117,6 +103,8 @@ class GroupThread(threading.Thread):
             found = topics.create_missing(self.group.topics, timeout=5.0)
             sources = found.intersection(self.group.dead_letter_sources)
             problems = dead_letter_topics.create_missing(self.group.name, sources, timeout=5.0)
+            for other, their_topics in self.group.foreign_letters():
+                problems += dead_letter_topics.create_missing(other, set(their_topics), timeout=5.0)
         except BrokerUnavailable as error:
             self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
             return
@@ -129,16 +117,27 @@ class GroupThread(threading.Thread):
     def _turn(self) -> None:
         """One round of everything; sleeps only where there is nothing to do, and then where news arrive first."""
         collected = self._collect(block=0.0)
-        self._queues.wake(time.monotonic())
-        self._hand_out()
-        self._commit_if_due()
-        self._resume_all_if_few()
+        now = time.monotonic()
+        self._queues.wake(now)
+        self._handing_out.hand_out(now)
+        self._once_a_second(now)
+        self._pauses.resume_all_if_few(self._consumer, self._queues.active, self._progress)
         polled = self._poll()
         if collected or polled:
             self._wait = SHORTEST_WAIT
         elif self._running:
             self._collect(block=self._wait)
             self._wait = min(self._wait * 2, LONGEST_WAIT)
+
+    @property
+    def _running(self) -> set[Work]:
+        return self._handing_out.out
+
+    def _once_a_second(self, now: float) -> None:
+        if now >= self._commit_due:
+            self._commit_due = now + self._limits.commit_interval
+            self._commit(self._progress, wait=False)
+            self._slowness.look(self._progress.values(), self._queues)
 
     def _finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
@@ -157,23 +156,22 @@ class GroupThread(threading.Thread):
         """Take what Kafka has, up to a bound; wait for it only when nothing runs that could end meanwhile."""
         self._settle_in()
         count = 0
-        timeout = 0.0 if self._running else self._seconds_to_next_retry()
+        timeout = 0.0 if self._running else self._seconds_to_next_begin()
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
             self._take_on(record)
             count += 1
         return count
 
     def _settle_in(self) -> None:
-        """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
-        for partition in self._newly_assigned:
-            if partition in self._progress:
-                is_paused = self._all_paused or partition in self._paused
-                (self._consumer.pause if is_paused else self._consumer.resume)(partition)
+        ours = [partition for partition in self._newly_assigned if partition in self._progress]
         self._newly_assigned.clear()
+        self._pauses.settle(self._consumer, ours)
 
-    def _seconds_to_next_retry(self) -> float:
-        due = self._queues.next_due()
-        return LONGEST_POLL if due is None else min(max(due - time.monotonic(), 0.0), LONGEST_POLL)
+    def _seconds_to_next_begin(self) -> float:
+        """Until a retry is due, or a batch need not be full any more."""
+        moments = [self._queues.next_due(), self._handing_out.next_batch_due()]
+        due = min((moment for moment in moments if moment is not None), default=float("inf"))
+        return min(max(due - time.monotonic(), 0.0), LONGEST_POLL)
 
     def _take_on(self, record: ReceivedRecord) -> None:
         if crash_points.armed:
@@ -181,45 +179,13 @@ class GroupThread(threading.Thread):
         progress = self._progress.get(record.partition)
         if progress is None:  # fetched just before the partition was lost
             return
-        handlers = self.group.handlers_of(record.topic)
+        handlers = self._handlers[record.topic]
         in_hand = progress.started(record.offset, len(handlers))
         for handler in handlers:
-            self._queues.add(Work(handler, record, progress, in_hand))
-        if progress.in_hand >= self._limits.in_hand_of_partition and record.partition not in self._paused:
-            self._paused.add(record.partition)
-            self._consumer.pause(record.partition)
-        if self._queues.active >= self._limits.active and not self._all_paused:
-            self._all_paused = True
-            for partition in self._progress.keys() - self._paused:
-                self._consumer.pause(partition)
-
-    def _resume(self, progress: Progress) -> None:
-        """Fetch again once half of what is too much has been dealt with."""
-        if progress.in_hand <= self._limits.in_hand_of_partition // 2:
-            self._paused.discard(progress.partition)
-            if not self._all_paused:
-                self._consumer.resume(progress.partition)
-
-    def _resume_all_if_few(self) -> None:
-        """Fetch again once half of what is too much is handled, waits for a retry, or is not ours any more."""
-        if self._all_paused and self._queues.active <= self._limits.active // 2:
-            self._all_paused = False
-            for partition in self._progress.keys() - self._paused:
-                self._consumer.resume(partition)
+            self._queues.add(Work(handler, record, progress, in_hand), in_hand.since)
+        self._pauses.took_on(self._consumer, progress, self._queues.active, self._progress)
 
     # ── queues to workers and back ───────────────────────────────────────────────────────────────────────────────
-
-    def _hand_out(self) -> None:
-        ahead = self._workers.count * HANDED_OUT_AHEAD
-        while len(self._running) - self._writing < ahead and (work := self._queues.take()):
-            self._running.add(work)
-            work.handed_out(time.monotonic())
-            if work.letter:
-                self._writing += 1
-                self._letter_writer.submit(work)
-            else:
-                unit = Unit([work], work.handler, [work.record], work.attempts + 1, [work.progress])
-                self._workers.submit(unit)
 
     def _collect(self, block: float) -> int:
         """Deal with the results that are there; wait up to ``block`` seconds for the first."""
@@ -234,48 +200,50 @@ class GroupThread(threading.Thread):
             self._conclude(result)
 
     def _conclude(self, result: Result[list[Work]]) -> None:
-        self._running.difference_update(result.subject)
-        self._writing -= sum(1 for work in result.subject if work.letter)
-        for work, outcome in zip(result.subject, result.outcomes, strict=False):
-            self._follow(work, outcome)
-        for work in result.subject:
-            if work.progress.ended:
-                self._queues.finished_too_late(work, self._running)
-
-    def _follow(self, work: Work, outcome: Outcome) -> None:
-        """Do what follows from the outcome: let the offset pass, put the work on the clock, or write a letter."""
-        if work.progress.ended:
-            return
+        """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
         now = time.monotonic()
+        self._handing_out.came_back(result.subject)
+        left: dict[Queue, list[Work]] = {}
+        due: dict[Queue, float] = {}
+        for work, outcome in zip(result.subject, result.outcomes, strict=True):
+            rest = left.setdefault(work.queue, [])
+            if work.progress.ended:
+                continue
+            if isinstance(outcome, Handled | Duplicate | LetterWritten):
+                self._finished(work)
+            elif isinstance(outcome, NotBegun):
+                rest.append(work)
+            elif (delay := self._follow(work, outcome, now)) is not None:
+                rest.append(work)
+                due[work.queue] = now + delay
+        for queue_, works in left.items():
+            self._queues.give_back(queue_, works, due.get(queue_), now)
+
+    def _follow(self, work: Work, outcome: Outcome, now: float) -> float | None:
+        """Do what follows from an outcome that is no success. The seconds until the work is to be tried again, or its
+        letter written; None if it is done with."""
         decision = decide(outcome, work.handler.policy, work.tries(now))
         say_what_follows(work, outcome, decision)
         match decision:
             case Again(delay=delay, counts=True):
                 work.failed(now)
-                self._queues.again(work, now + delay)
+                return delay
             case Again(delay=delay):
                 work.postponed(delay, now)
-                self._queues.again(work, now + delay)
+                return delay
             case Buried(report=report):
                 work.failed(now)
                 work.bury(report)
-                self._queues.again(work, now)
+                return 0.0
             case Done() | Ignored() | Discarded():
                 self._finished(work)
+                return None
 
     def _finished(self, work: Work) -> None:
-        self._queues.finished(work)
         work.progress.finished(work.in_hand)
-        if work.record.partition in self._paused:
-            self._resume(work.progress)
+        self._pauses.finished(self._consumer, work.progress)
 
     # ── offsets ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _commit_if_due(self) -> None:
-        now = time.monotonic()
-        if now >= self._commit_due:
-            self._commit_due = now + self._limits.commit_interval
-            self._commit(self._progress, wait=False)
 
     def _commit(self, partitions: Iterable[Partition], *, wait: bool) -> None:
         """Commit how far these partitions are; with ``wait`` also what was committed and may not have arrived."""
@@ -331,8 +299,8 @@ class GroupThread(threading.Thread):
     def _forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._progress.pop(partition).ended = True
-            self._paused.discard(partition)
-        self._queues.drop_ended(self._running)
+            self._pauses.forget(partition)
+        self._queues.drop_ended(time.monotonic())
 
 
 def _list(partitions: list[Partition]) -> str:

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from django_events.consuming.attempt import Duplicate, Failed, Handled, Outcome, Postponed
 from django_events.consuming.failure_report import fingerprint
+from django_events.consuming.outcome import Duplicate, Failed, Handled, Outcome, Postponed
 from django_events.consuming.policy import POSTPONE
 from django_events.exceptions import IgnoreError
 from django_events.failures import OnFailure

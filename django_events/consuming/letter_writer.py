@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 from django_events import crash_points
-from django_events.consuming.attempt import LetterRefused, LetterWritten, Outcome
 from django_events.consuming.dead_letter import without_traceback
+from django_events.consuming.outcome import LetterRefused, LetterWritten, Outcome
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Result
 from django_events.exceptions import EventsError

@@ -3,6 +3,7 @@
 No Kafka and no threads here: the group's thread owns it.
 """
 
+import time
 from collections import deque
 
 from django_events.kafka.record import Partition
@@ -11,11 +12,12 @@ from django_events.kafka.record import Partition
 class InHand:
     """One record that was delivered and that some handlers are not done with."""
 
-    __slots__ = ("handlers_left", "offset")
+    __slots__ = ("handlers_left", "offset", "since")
 
     def __init__(self, offset: int, handlers: int) -> None:
         self.offset = offset
         self.handlers_left = handlers
+        self.since = time.monotonic()
 
 
 class Progress:
@@ -46,6 +48,11 @@ class Progress:
         record.handlers_left -= 1
         while self._in_hand and not self._in_hand[0].handlers_left:
             self.next_offset = self._in_hand.popleft().offset + 1
+
+    @property
+    def oldest(self) -> InHand | None:
+        """The record that the offset passes next."""
+        return self._in_hand[0] if self._in_hand else None
 
     @property
     def in_hand(self) -> int:

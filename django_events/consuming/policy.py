@@ -2,8 +2,17 @@
 
 from dataclasses import dataclass
 
-from django_events.consuming.attempt import Duplicate, Failed, Handled, LetterRefused, LetterWritten, Outcome, Postponed
 from django_events.consuming.failure_report import FailureReport
+from django_events.consuming.outcome import (
+    Duplicate,
+    Failed,
+    Handled,
+    LetterRefused,
+    LetterWritten,
+    NotBegun,
+    Outcome,
+    Postponed,
+)
 from django_events.exceptions import IgnoreError
 from django_events.failures import FailurePolicy, OnFailure
 from django_events.retry import Backoff
@@ -67,6 +76,8 @@ def decide(outcome: Outcome, policy: FailurePolicy, tries: Tries) -> Decision:
     match outcome:
         case Handled() | Duplicate() | LetterWritten():
             return Done()
+        case NotBegun():
+            return Again(0.0, counts=False)
         case Postponed() | LetterRefused():
             return Again(POSTPONE.delay(tries.delays + 1), counts=False)
         case Failed(error=IgnoreError()):

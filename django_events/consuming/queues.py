@@ -5,97 +5,184 @@ No threads here: the group's thread owns it.
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from itertools import count
 
+from django_events.calling import Batch
+from django_events.consuming.trying import queue_name
 from django_events.consuming.work import Work
 
 
-class Queues:
-    """The queues of one group. A work stays at the head of its queue until it is finished, also while it waits."""
+class Queue:
+    """The works of one key at one handler, in order. The first ``lent`` of them are somewhere being tried."""
+
+    __slots__ = ("due", "handler", "lent", "name", "works")
+
+    def __init__(self, name: Hashable, handler: str) -> None:
+        self.name = name
+        self.handler = handler
+        self.works: deque[Work] = deque()
+        self.lent = 0
+        self.due: float | None = None
+        """The moment (time.monotonic) of the retry for which all of it waits."""
+
+    def next_works(self, most: int) -> list[Work]:
+        """The works at its head that may be tried together."""
+        if self.works[0].runs_alone:
+            return [self.works[0]]
+        return [work for work, _ in zip(self.works, range(most), strict=False)]
+
+
+class Line:
+    """The queues of one handler that have something to try."""
+
+    __slots__ = ("queues", "since", "works")
 
     def __init__(self) -> None:
-        self._queues: dict[Hashable, deque[Work]] = {}
-        self._ready: OrderedDict[Hashable, None] = OrderedDict()
-        self._waiting: dict[Hashable, float] = {}
-        self._clock: list[tuple[float, int, Hashable]] = []
+        self.queues: OrderedDict[Queue, None] = OrderedDict()
+        self.works = 0
+        """In all of these queues."""
+        self.since = 0.0
+        """The moment (time.monotonic) from which on there was always something."""
+
+    def is_full_or_old(self, batch: Batch, now: float) -> bool:
+        """Whether a batch may begin: it has its size, or something has waited long enough."""
+        return self.works >= batch.size or now >= self.since + batch.wait
+
+
+class Queues:
+    """The queues of one group. A work stays in its queue until it is done with, also while it runs or waits."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Hashable, Queue] = {}
+        self._lines: dict[str, Line] = {}
+        self._letters: OrderedDict[Queue, None] = OrderedDict()
+        self._clock: list[tuple[float, int, Queue]] = []
         self._ticket = count()
         self.active = 0
         """Works that do not wait for a retry, nor behind one."""
 
-    def add(self, work: Work) -> None:
+    def line(self, handler: str) -> Line:
+        """What this handler could try now."""
+        line = self._lines.get(handler)
+        if line is None:
+            line = self._lines[handler] = Line()
+        return line
+
+    def add(self, work: Work, now: float) -> None:
         """Put the work at the end of its queue."""
-        queue = self._queues.get(work.queue)
+        name = queue_name(work.handler, work.record)
+        queue = self._queues.get(name)
         if queue is None:
-            self._queues[work.queue] = deque((work,))
-            self._ready[work.queue] = None
-        else:
-            queue.append(work)
-        if work.queue not in self._waiting:
+            queue = self._queues[name] = Queue(name, work.handler.name)
+        work.queue = queue
+        queue.works.append(work)
+        if queue.due is None:
             self.active += 1
+        if len(queue.works) == 1:
+            self._make_ready(queue, now)
+        elif queue in self.line(queue.handler).queues:
+            self.line(queue.handler).works += 1
 
-    def take(self) -> Work | None:
-        """The next work that may run now; its queue rests until ``finished`` or ``again``."""
-        return self._queues[self._ready.popitem(last=False)[0]][0] if self._ready else None
+    def take(self, handler: str, most: int) -> list[Work]:
+        """The next works of this handler that may be tried together; their queues rest until ``give_back``."""
+        line = self.line(handler)
+        taken: list[Work] = []
+        while line.queues and len(taken) < most:
+            queue = next(iter(line.queues))
+            if taken and queue.works[0].runs_alone:
+                break
+            del line.queues[queue]
+            line.works -= len(queue.works)
+            taken += self._lend(queue, most - len(taken))
+            if taken[-1].runs_alone:
+                break
+        return taken
 
-    def finished(self, work: Work) -> None:
-        """The work that was taken is done with: the next of its queue may run."""
-        queue = self._queues[work.queue]
-        queue.popleft()
-        self.active -= 1
-        self._rest(work.queue, queue)
+    def take_letter(self) -> Work | None:
+        """The next work whose letter is to be written; its queue rests until ``give_back``."""
+        if not self._letters:
+            return None
+        (work,) = self._lend(self._letters.popitem(last=False)[0], 1)
+        return work
 
-    def again(self, work: Work, due: float) -> None:
-        """The work that was taken runs again at this moment (time.monotonic), before the rest of its queue."""
-        self._waiting[work.queue] = due
-        self.active -= len(self._queues[work.queue])
-        heapq.heappush(self._clock, (due, next(self._ticket), work.queue))
+    def give_back(self, queue: Queue, left: Sequence[Work], due: float | None, now: float) -> None:
+        """The works that were taken of this queue have been tried. Those left of them go to its front again; with
+        ``due`` (time.monotonic) all of the queue waits until then."""
+        for _ in range(queue.lent):
+            queue.works.popleft()
+        self.active -= queue.lent - len(left)
+        queue.works.extendleft(reversed(left))
+        queue.lent = 0
+        if not queue.works:
+            del self._queues[queue.name]
+        elif due is not None:
+            queue.due = due
+            self.active -= len(queue.works)
+            heapq.heappush(self._clock, (due, next(self._ticket), queue))
+        else:
+            self._make_ready(queue, now, first=bool(left))
 
     def wake(self, now: float) -> None:
-        """Works whose time has come may run."""
+        """Queues whose time has come may go on."""
         while self._clock and self._clock[0][0] <= now:
-            due, _, name = heapq.heappop(self._clock)
-            if self._waiting.get(name) == due:
-                del self._waiting[name]
-                self.active += len(self._queues[name])
-                self._ready[name] = None
+            due, _, queue = heapq.heappop(self._clock)
+            if queue.due == due:
+                self._end_wait(queue)
+                self._make_ready(queue, now)
 
     def next_due(self) -> float | None:
         """The moment (time.monotonic) of the next retry."""
         return self._clock[0][0] if self._clock else None
 
-    def drop_ended(self, running: set[Work]) -> None:
-        """Forget the works of partitions that are not ours any more, but for those that a worker has."""
-        for name in list(self._queues):
-            self._drop_ended_of(name, running)
+    def drop_ended(self, now: float) -> None:
+        """Forget the works of partitions that are not ours any more, but for those that are somewhere being tried."""
+        for queue in list(self._queues.values()):
+            if any(work.progress.ended for work in queue.works):
+                self._drop_ended_of(queue, now)
 
-    def finished_too_late(self, work: Work, running: set[Work]) -> None:
-        """The work that was taken is done with, after its partition was given up: its queue has no more of that."""
-        if work.queue in self._queues:
-            self._drop_ended_of(work.queue, running)
+    def all_works(self) -> Sequence[Work]:
+        """All works, for those who look for a particular one."""
+        return [work for queue in self._queues.values() for work in queue.works]
 
-    def _drop_ended_of(self, name: Hashable, running: set[Work]) -> None:
-        queue = self._queues[name]
-        if not any(work.progress.ended for work in queue):
+    def _drop_ended_of(self, queue: Queue, now: float) -> None:
+        kept = deque(work for at, work in enumerate(queue.works) if at < queue.lent or not work.progress.ended)
+        head_is_gone = not queue.lent and queue.works[0].progress.ended
+        self._make_unready(queue)
+        if queue.due is None:
+            self.active -= len(queue.works) - len(kept)
+        queue.works = kept
+        if head_is_gone and queue.due is not None:
+            self._end_wait(queue)
+        if not kept:
+            del self._queues[queue.name]
+        elif not queue.lent and queue.due is None:
+            self._make_ready(queue, now)
+
+    def _lend(self, queue: Queue, most: int) -> list[Work]:
+        works = queue.next_works(most)
+        queue.lent = len(works)
+        return works
+
+    def _end_wait(self, queue: Queue) -> None:
+        queue.due = None
+        self.active += len(queue.works)
+
+    def _make_ready(self, queue: Queue, now: float, *, first: bool = False) -> None:
+        if queue.works[0].letter:
+            self._letters[queue] = None
             return
-        head_stays = queue[0] in running or not queue[0].progress.ended
-        kept = deque(work for work in queue if not work.progress.ended or work in running)
-        if name not in self._waiting:
-            self.active -= len(queue) - len(kept)
-        self._queues[name] = kept
-        if not head_stays:
-            self._let_next_run(name)
+        line = self.line(queue.handler)
+        if not line.queues:
+            line.since = now
+        line.queues[queue] = None
+        line.works += len(queue.works)
+        if first:
+            line.queues.move_to_end(queue, last=False)
 
-    def _let_next_run(self, name: Hashable) -> None:
-        """The head of a queue is gone, and no worker had it: its successor, if there is one, may run."""
-        queue = self._queues[name]
-        if self._waiting.pop(name, None) is not None:
-            self.active += len(queue)
-        self._ready.pop(name, None)
-        self._rest(name, queue)
-
-    def _rest(self, name: Hashable, queue: deque[Work]) -> None:
-        if queue:
-            self._ready[name] = None
-        else:
-            del self._queues[name]
+    def _make_unready(self, queue: Queue) -> None:
+        self._letters.pop(queue, None)
+        line = self.line(queue.handler)
+        if queue in line.queues:
+            del line.queues[queue]
+            line.works -= len(queue.works)

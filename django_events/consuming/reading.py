@@ -6,6 +6,7 @@ from typing import Any
 
 from django_events import cloudevents
 from django_events.codecs import codec
+from django_events.consuming.letter_headers import event_of
 from django_events.events import Event
 from django_events.exceptions import DecodeError
 from django_events.handlers import Handler
@@ -20,6 +21,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
     """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
     attributes = cloudevents.decode(record)
     topic = handler.topic(record.topic)
+    first = event_of(record, topic.name) if handler.dead_letters_of else record
     key = cloudevents.to_text(record.key)
     return Event(
         topic=record.topic,
@@ -27,22 +29,23 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         payload=_payload(topic, record, attributes),
         data=attributes.data,
         content_type=attributes.content_type or topic.codec.content_type,
-        id=attributes.id or cloudevents.made_up_id(record, attributes),
+        id=attributes.id or cloudevents.made_up_id(first, attributes),
         source=attributes.source or "",
-        type=attributes.type or record.topic,
+        type=attributes.type or topic.name,
         subject=attributes.subject or key,
         time=attributes.time,
         dataschema=attributes.dataschema,
         specversion=attributes.specversion,
         extensions=attributes.extensions,
         headers=attributes.headers,
+        base_topic=topic.name,
         partition=record.partition.number,
         offset=record.offset,
         timestamp=moment(record.timestamp),
         group=handler.group,
         handler=handler.name,
         attempt=attempt,
-        identity=cloudevents.identity(record, attributes),
+        identity=cloudevents.identity(first, attributes),
     )
 
 

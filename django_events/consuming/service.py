@@ -4,15 +4,24 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from django_events.consuming.group import GroupThread, Limits
+from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
+from django_events.consuming.limits import Limits
+from django_events.exceptions import DeclarationError
 from django_events.handlers import ConsumerGroup
 
 logger = logging.getLogger("django_events.group")
 
 CLOSING = 10.0
 """Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
+
+
+def _check(groups: Sequence[ConsumerGroup]) -> None:
+    for group in groups:
+        for handler in group.handlers:
+            for text in handler.contradictions:
+                raise DeclarationError(f"Handler {handler} contradicts itself: {text}.")
 
 
 def _log(line: str) -> None:
@@ -29,7 +38,11 @@ class Service:
         limits: Limits | None = None,
         on_change: Callable[[str], None] = _log,
     ) -> None:
-        """``on_change`` gets a line for each change of an assignment, in the group's thread."""
+        """``on_change`` gets a line for each change of an assignment, in the group's thread.
+
+        Raises DeclarationError for handlers whose options contradict each other.
+        """
+        _check(groups)
         self._groups = [GroupThread(group, limits or Limits(), on_change) for group in groups]
         keepers = [thread for thread in self._groups if thread.group.dead_letter_sources]
         self._readers = [LetterReader(thread.group, thread.prepared) for thread in keepers]

@@ -3,9 +3,9 @@
 No threads here: the group's thread owns it, workers only read it.
 """
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from django_events.consuming import dead_letter
 from django_events.consuming.failure_report import FailureReport
@@ -13,6 +13,9 @@ from django_events.consuming.offsets import InHand, Progress
 from django_events.consuming.policy import Tries
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord, Record
+
+if TYPE_CHECKING:
+    from django_events.consuming.queues import Queue
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +30,8 @@ class Work:
     """Tries that have failed because of the handler or the record."""
     delays: int = 0
     """Tries in a row that could not even begin, as while the database is down."""
+    queue: "Queue" = field(init=False, repr=False)
+    """Where it waits; set when it is put there."""
     letter: Record | None = None
     """The dead letter that is to be written: all that is left to do."""
     _first_failed: datetime | None = None
@@ -35,11 +40,9 @@ class Work:
     _handed_out: float = 0.0
 
     @property
-    def queue(self) -> Hashable:
-        """Works of one queue run one after the other. Without a key each event is a queue of its own."""
-        if self.record.key is None:
-            return (self.handler.name, self.record.partition, self.record.offset)
-        return (self.handler.name, self.record.topic, self.record.key)
+    def runs_alone(self) -> bool:
+        """Whether it is tried without others: it has failed before, or all that is left is to write its letter."""
+        return self.attempts > 0 or self.letter is not None
 
     def tries(self, now: float) -> Tries:
         """What has been tried."""

@@ -2,15 +2,18 @@
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from django.db import connections
 
-from django_events.consuming.attempt import Outcome, attempt, failed
 from django_events.consuming.offsets import Progress
+from django_events.consuming.outcome import Outcome, failed
+from django_events.consuming.sharing import Sharing
 from django_events.consuming.transactions import close_obsolete_connections, drop_open_transactions, prepare_connections
+from django_events.consuming.trying import Trial
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord
 
@@ -31,15 +34,20 @@ class Unit(Generic[Subject]):
     number: int
     """Which attempt it is, from 1."""
     partitions: Sequence[Progress] = ()
-    """Where the records come from: when one of them is given up, the unit is not begun."""
+    """Where each of the records comes from: what is being given up is not begun. Empty: nothing is."""
+
+    def may_begin(self, position: int) -> bool:
+        """Whether the record at this position is still ours."""
+        return not (self.partitions and (self.partitions[position].draining or self.partitions[position].ended))
 
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[Subject]):
-    """What became of one unit. No outcomes: it was not begun, because its partition is not ours any more."""
+    """What became of one unit."""
 
     subject: Subject
-    outcomes: list[Outcome]
+    outcomes: Sequence[Outcome]
+    """One for each record, in their order."""
 
 
 class Workers(Generic[Subject]):
@@ -49,6 +57,7 @@ class Workers(Generic[Subject]):
         self.count = count
         self._units: queue.SimpleQueue[Unit[Subject] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Result[Subject]] = queue.SimpleQueue()
+        self._sharing: defaultdict[str, Sharing] = defaultdict(Sharing)
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-worker-{number}", daemon=True)
             for number in range(1, count + 1)
@@ -81,13 +90,12 @@ class Workers(Generic[Subject]):
             except queue.Empty:
                 close_obsolete_connections()
 
-    def _try(self, unit: Unit[Subject]) -> list[Outcome]:
+    def _try(self, unit: Unit[Subject]) -> Sequence[Outcome]:
         """Try the unit. Never raises: a unit without a result would hold its offset for ever."""
-        if any(progress.draining or progress.ended for progress in unit.partitions):
-            return []
+        sharing = self._sharing[unit.handler.name]
         try:
             prepare_connections()
-            return attempt(unit.handler, unit.records, unit.number)
+            return Trial(unit.handler, unit.records, unit.number, sharing, unit.may_begin).outcomes()
         except BaseException as error:
             return [failed(error, record) for record in unit.records]
         finally:

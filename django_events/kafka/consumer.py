@@ -16,6 +16,7 @@ from django_events.kafka import config, names
 from django_events.kafka.errors import refused_options_named
 from django_events.kafka.logs import QUIET_LOGGER
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
+from django_events.kafka.starting import Start, first_offsets
 
 logger = logging.getLogger("django_events.kafka")
 
@@ -43,8 +44,19 @@ class Listener(Protocol):
 class Consumer:
     """A consumer of one group, with manual offsets. Not thread-safe; no call waits for long."""
 
-    def __init__(self, group: str, topics: Iterable[str], listener: Listener, *, of_letters: bool = False) -> None:
-        """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka."""
+    def __init__(
+        self,
+        group: str,
+        topics: Iterable[str],
+        listener: Listener,
+        *,
+        of_letters: bool = False,
+        start: Start = "earliest",
+    ) -> None:
+        """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka.
+
+        ``start`` is where the group begins where it has no offset yet.
+        """
         options_of = config.letter_consumer_options if of_letters else config.consumer_options
         options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
         with refused_options_named():
@@ -54,9 +66,10 @@ class Consumer:
         self._uncommitted: set[Partition] = set()
         self._said: dict[tuple[object, ...], float] = {}
         self._cannot_commit = False
+        self._start = start
         self._client.subscribe(
             [names.on_wire(topic) for topic in topics],
-            on_assign=self._tell(listener.assigned),
+            on_assign=self._tell(listener.assigned, self._begin_at if start != "earliest" else None),
             on_revoke=self._tell(listener.revoked),
             on_lost=self._tell(listener.lost),
         )
@@ -108,11 +121,21 @@ class Consumer:
         """Leave the group at once; the listener hears ``revoked`` for all that is still assigned."""
         self._client.close()
 
-    def _tell(self, listen: Callable[[list[Partition]], None]) -> Callable[..., None]:
+    def _begin_at(self, partitions: list[TopicPartition]) -> None:
+        """Take these partitions on where the group is, or where it is to begin."""
+        self._client.incremental_assign(first_offsets(self._client, partitions, self._start))
+
+    def _tell(
+        self,
+        listen: Callable[[list[Partition]], None],
+        prepare: Callable[[list[TopicPartition]], None] | None = None,
+    ) -> Callable[..., None]:
         """A callback that keeps what ``listen`` raises for the next ``poll``: raised here, it would lose records."""
 
         def callback(_client: object, partitions: list[TopicPartition]) -> None:
             try:
+                if prepare:
+                    prepare(partitions)
                 listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
             except BaseException as error:
                 logger.exception("Group %s could not follow a change of its assignment", self._group)

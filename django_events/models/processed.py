@@ -26,6 +26,10 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
             ])  # fmt: skip
         return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
 
+    def unmark(self, keys: Collection[uuid.UUID], using: str) -> None:
+        """Delete marks that the caller's transaction has inserted."""
+        self.using(using).filter(pk__in=keys).delete()
+
     def processed(self, keys: Collection[uuid.UUID], using: str) -> set[uuid.UUID]:
         """Those of the keys whose mark is committed."""
         return set(self.using(using).filter(pk__in=keys).values_list("pk", flat=True))

@@ -79,6 +79,11 @@ def _wake_after_commit(rows: Sequence[SavedRow], database: str) -> None:
     transaction.on_commit(partial(_wake, rows, database), using=database, robust=True)
 
 
+def is_wake_up(hook: object) -> bool:
+    """Whether this on_commit hook is one that wakes the relay: it may run late, and raises nothing."""
+    return isinstance(hook, partial) and hook.func is _wake
+
+
 def _wake(rows: Sequence[SavedRow], database: str) -> None:
     if crash_points.armed:
         crash_points.reached("committed-before-wake")

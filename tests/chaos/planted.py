@@ -172,8 +172,8 @@ def _id_floor() -> None:
 @_bug(Scenario(kinds=("quorum", "broker", "kill"), settles_within=40.0))
 def _offset_before_dead_letter() -> None:
     """An offset may pass a record as soon as the producer has been given its dead letter."""
-    from django_events.consuming.attempt import LetterWritten
     from django_events.consuming.letter_writer import LetterWriter
+    from django_events.consuming.outcome import LetterWritten
     from django_events.consuming.workers import Result
 
     init, submit = LetterWriter.__init__, LetterWriter.submit
@@ -194,21 +194,22 @@ def _offset_before_dead_letter() -> None:
 @_bug(CALM)
 def _mark_outside_of_the_transaction() -> None:
     """The mark that an event is processed is committed before its handler is called."""
-    from django.db import router, transaction
+    from django.db import transaction
 
     from django_events.consuming import attempt
-    from django_events.models import ProcessedEvent
+    from django_events.consuming.attempt import Attempt
 
-    def in_two_transactions(handler: Any, events: Sequence[Any]) -> Sequence[Any]:
-        using = router.db_for_write(ProcessedEvent)
+    def in_two_transactions(self: Attempt) -> Any:
+        using = attempt.database_of(self.handler)
         with transaction.atomic(using=using):
-            fresh = attempt._mark(events, using)
+            fresh = attempt._mark(self.events, using)
+        done = 0
         if fresh:
             with transaction.atomic(using=using):
-                attempt._call_in_transaction(handler, fresh, using)
-        return fresh
+                done = self._in_transaction(fresh, using)
+        return attempt._as_outcomes(self.events, fresh, done)
 
-    attempt._exactly_once = in_two_transactions
+    Attempt._exactly_once = in_two_transactions  # type: ignore[method-assign]
 
 
 @_bug(CALM)

@@ -1,0 +1,46 @@
+"""Which handlers run at this moment in this process, each in a worker's thread, and for how long they have."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django_events.events import Event
+from django_events.handlers import Handler
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One call of a user's function that has not returned."""
+
+    handler: Handler
+    events: Sequence[Event[Any]]
+    began: float
+    """The moment, of time.monotonic."""
+
+    def __str__(self) -> str:
+        first = self.events[0]
+        others = f" and {len(self.events) - 1} more" if len(self.events) > 1 else ""
+        return f"Handler {self.handler} with record {first.topic}[{first.partition}]@{first.offset}{others}"
+
+
+_running: dict[int, Call] = {}
+
+
+@contextmanager
+def noted(handler: Handler, events: Sequence[Event[Any]]) -> Iterator[Call]:
+    """While this is open, the calling thread runs this handler."""
+    call = Call(handler, events, time.monotonic())
+    thread = threading.get_ident()
+    _running[thread] = call
+    try:
+        yield call
+    finally:
+        _running.pop(thread, None)
+
+
+def running(group: str) -> list[Call]:
+    """The calls of this group's handlers. Thread-safe."""
+    return [call for call in list(_running.values()) if call.handler.group == group]

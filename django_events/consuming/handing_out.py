@@ -1,0 +1,83 @@
+"""Which works go to the workers next, how many of them together, and which of them are there now."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from django_events.consuming.letter_writer import LetterWriter
+from django_events.consuming.queues import Queues
+from django_events.consuming.sharing import MOST
+from django_events.consuming.work import Work
+from django_events.consuming.workers import Unit, Workers
+from django_events.handlers import Handler
+
+AHEAD = 2
+"""Units for each worker, the one that it has included, so that none is idle while the group's thread is at Kafka."""
+
+
+class HandingOut:
+    """Used by the group's thread alone."""
+
+    def __init__(
+        self, handlers: Sequence[Handler], queues: Queues, workers: Workers[list[Work]], letter_writer: LetterWriter
+    ) -> None:
+        self._handlers = list(handlers)
+        self._queues = queues
+        self._workers = workers
+        self._letter_writer = letter_writer
+        self._units = 0
+        self._units_of: Counter[str] = Counter()
+        self.out: set[Work] = set()
+        """The works that a worker has, or the writer of letters."""
+
+    def hand_out(self, now: float) -> None:
+        """Give out what may be tried now, a unit of each handler in turn, as long as workers have less than enough."""
+        while letter := self._queues.take_letter():
+            self.out.add(letter)
+            letter.handed_out(now)
+            self._letter_writer.submit(letter)
+        has_given = True
+        while has_given:
+            has_given = False
+            for handler in self._in_turn():
+                if self._units >= self._workers.count * AHEAD:
+                    return
+                if works := self._take(handler, now):
+                    self._submit(handler, works, now)
+                    has_given = True
+
+    def came_back(self, works: Sequence[Work]) -> None:
+        """These works have been tried."""
+        self.out.difference_update(works)
+        if not works[0].letter:
+            self._units -= 1
+            self._units_of[works[0].handler.name] -= 1
+
+    def next_batch_due(self) -> float | None:
+        """The moment (time.monotonic) at which a batch begins although it is not full."""
+        batches = [(handler.calling.batch, self._queues.line(handler.name)) for handler in self._handlers]
+        return min((line.since + batch.wait for batch, line in batches if batch and line.works), default=None)
+
+    def _in_turn(self) -> list[Handler]:
+        """All handlers, beginning with another one each time."""
+        self._handlers.append(self._handlers.pop(0))
+        return self._handlers
+
+    def _take(self, handler: Handler, now: float) -> list[Work]:
+        line = self._queues.line(handler.name)
+        at_once = handler.calling.at_once
+        if not line.works or (at_once is not None and self._units_of[handler.name] >= at_once):
+            return []
+        batch = handler.calling.batch
+        if batch is None:
+            # What there is goes to all workers alike; MOST bounds what waits behind one slow event.
+            return self._queues.take(handler.name, min(MOST, max(1, line.works // (at_once or self._workers.count))))
+        return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
+
+    def _submit(self, handler: Handler, works: list[Work], now: float) -> None:
+        self.out.update(works)
+        self._units += 1
+        self._units_of[handler.name] += 1
+        for work in works:
+            work.handed_out(now)
+        records = [work.record for work in works]
+        self._workers.submit(Unit(works, handler, records, works[0].attempts + 1, [work.progress for work in works]))

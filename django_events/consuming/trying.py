@@ -1,0 +1,173 @@
+"""How a worker tries a unit: together where that is cheaper, alone where one event must not cost the others."""
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from django_events.consuming.attempt import NOT_BEGUN, Attempt, attempt, outcome_of
+from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
+from django_events.consuming.reading import read_event
+from django_events.consuming.sharing import LONGEST, Sharing
+from django_events.events import Event
+from django_events.exceptions import BatchItemError
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord
+from django_events.models.conflicts import conflict_of
+
+
+def queue_name(handler: Handler, record: ReceivedRecord) -> Hashable:
+    """What the records have in common of which this handler gets one after the other. Without a key, or without
+    order, each is alone."""
+    if record.key is None or not handler.calling.ordered:
+        return (handler.name, record.partition, record.offset)
+    return (handler.name, record.partition.topic, record.key)
+
+
+class Trial:
+    """One unit at one worker. Ends with an outcome for each record; nothing is raised."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        records: Sequence[ReceivedRecord],
+        number: int,
+        sharing: Sharing,
+        may_begin: Callable[[int], bool],
+    ) -> None:
+        """``number``: which attempt it is, from 1. ``may_begin``: whether the record at this position may be begun."""
+        self._handler = handler
+        self._records = records
+        self._number = number
+        self._sharing = sharing
+        self._may_begin = may_begin
+        self._outcomes: list[Outcome] = [NOT_BEGUN] * len(records)
+        self._events: dict[int, Event[Any]] = {}
+        self._held: set[Hashable] = set()
+        self._until = time.monotonic() + LONGEST
+        self._has_begun = False
+
+    def outcomes(self) -> list[Outcome]:
+        """Try it; one outcome for each record, in their order."""
+        if self._handler.calling.batch:
+            self._batch([at for at in range(len(self._records)) if self._is_ready(at)])
+        elif len(self._records) > 1 and self._handler.shares_transactions:
+            self._in_shared_transactions()
+        else:
+            self._one_by_one(range(len(self._records)))
+        return self._outcomes
+
+    # ── one by one ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _one_by_one(self, positions: Sequence[int]) -> None:
+        """Try each alone, until the time is over."""
+        for at in positions:
+            if self._has_begun and time.monotonic() >= self._until:
+                return
+            if self._is_ready(at):
+                self._has_begun = True
+                self._alone(at)
+
+    def _alone(self, at: int) -> None:
+        try:
+            (outcome,) = attempt(self._handler, [self._events[at]])
+        except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
+            outcome = outcome_of(error, self._handler, self._records[at])
+        self._came_out(at, outcome)
+
+    # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
+
+    def _in_shared_transactions(self) -> None:
+        """As many as fit share a transaction, then the next, until the time is over."""
+        rest = list(range(len(self._records)))
+        while rest and not (self._has_begun and time.monotonic() >= self._until):
+            size = 1 if self._sharing.is_apart else self._sharing.size
+            chosen, rest = rest[:size], rest[size:]
+            ready = [at for at in chosen if self._is_ready(at)]
+            if len(ready) == 1:
+                self._one_by_one(ready)
+            elif ready:
+                self._share(ready)
+
+    def _share(self, positions: list[int]) -> None:
+        self._has_begun = True
+        events = [self._events[at] for at in positions]
+        try:
+            outcomes = Attempt(self._handler, events, lambda: time.monotonic() < self._until).outcomes()
+        except BaseException as error:  # all is rolled back: alone it shows which of them it was
+            self._sharing.failed(is_conflict=conflict_of(error) is not None)
+            self._until = time.monotonic() + LONGEST
+            self._one_by_one(positions)
+            return
+        self._sharing.took(sum(outcome is not NOT_BEGUN for outcome in outcomes), len(outcomes))
+        for at, outcome in zip(positions, outcomes, strict=True):
+            self._outcomes[at] = outcome
+
+    # ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _batch(self, positions: list[int]) -> None:
+        """Try these in one call. What fails is halved until the culprits are alone; each half is committed by itself,
+        in order. A culprit that the handler names is left out at once."""
+        positions = [at for at in positions if not self._is_held(at)]
+        if not positions:
+            return
+        try:
+            outcomes = attempt(self._handler, [self._events[at] for at in positions])
+        except BaseException as error:
+            self._batch_failed(positions, error)
+        else:
+            for at, outcome in zip(positions, outcomes, strict=True):
+                self._outcomes[at] = outcome
+
+    def _batch_failed(self, positions: list[int], error: BaseException) -> None:
+        named = self._named(positions, error)
+        if named is not None:
+            assert isinstance(error, BatchItemError)
+            before = [at for at in positions if at < named]
+            after = [at for at in positions if at > named]
+            self._came_out(named, failed(error.cause, self._records[named]))
+            self._batch(before + after)
+        elif len(positions) == 1:
+            self._came_out(positions[0], outcome_of(error, self._handler, self._records[positions[0]]))
+        elif isinstance(outcome := outcome_of(error, self._handler, self._records[positions[0]]), Postponed):
+            for at in positions:
+                self._came_out(at, outcome)
+        else:
+            half = (len(positions) + 1) // 2
+            self._batch(positions[:half])
+            self._batch(positions[half:])
+
+    def _named(self, positions: list[int], error: BaseException) -> int | None:
+        """The position of the event that the handler says is at fault."""
+        if not isinstance(error, BatchItemError):
+            return None
+        return next((at for at in positions if self._events[at] == error.event), None)
+
+    # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
+
+    def _is_ready(self, at: int) -> bool:
+        """Whether this record may be tried now: it is ours, can be read, and none before it in its queue has failed."""
+        if self._is_held(at):
+            return False
+        if not self._may_begin(at):
+            self._hold(at)
+            return False
+        if at in self._events:
+            return True
+        try:
+            self._events[at] = read_event(self._handler, self._records[at], self._number)
+        except BaseException as error:
+            self._came_out(at, failed(error, self._records[at]))
+            return False
+        return True
+
+    def _came_out(self, at: int, outcome: Outcome) -> None:
+        """Note the outcome. What comes after a failure in the same queue is not begun."""
+        self._outcomes[at] = outcome
+        if isinstance(outcome, Failed | Postponed):
+            self._hold(at)
+
+    def _hold(self, at: int) -> None:
+        self._held.add(queue_name(self._handler, self._records[at]))
+
+    def _is_held(self, at: int) -> bool:
+        return bool(self._held) and queue_name(self._handler, self._records[at]) in self._held
