@@ -46,8 +46,9 @@ class Line:
         """The moment (time.monotonic) from which on there was always something."""
 
     def is_full_or_old(self, batch: Batch, now: float) -> bool:
-        """Whether a batch may begin: it has its size, or something has waited long enough."""
-        return self.works >= batch.size or now >= self.since + batch.wait
+        """Whether a batch may begin: it has its size, something has waited long enough, or is tried alone anyway."""
+        is_alone = bool(self.queues) and next(iter(self.queues)).works[0].runs_alone
+        return is_alone or self.works >= batch.size or now >= self.since + batch.wait
 
 
 class Queues:
@@ -177,7 +178,7 @@ class Queues:
             line.since = now
         line.queues[queue] = None
         line.works += len(queue.works)
-        if first:
+        if first or queue.works[0].runs_alone:
             line.queues.move_to_end(queue, last=False)
 
     def _make_unready(self, queue: Queue) -> None:

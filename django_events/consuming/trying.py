@@ -87,6 +87,8 @@ class Trial:
                 self._one_by_one(ready)
             elif ready:
                 self._share(ready)
+            # What a transaction has left is next, before all that comes after it.
+            rest = [at for at in ready if self._outcomes[at] is NOT_BEGUN and not self._is_held(at)] + rest
 
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True

@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from tests.chaos.parts import Parts
 from tests.chaos.plan import KINDS
 from tests.chaos.planted import BUGS, Planted
 from tests.chaos.report import write_planted, write_runs
-from tests.chaos.result import Result
+from tests.chaos.result import Result, broken_off
 from tests.chaos.run import Run
 from tests.chaos.scenario import CAST, SCENARIOS, Scenario
 from tests.services.installing import CACHE, Unavailable
@@ -133,8 +134,11 @@ def _first_seed(options: argparse.Namespace) -> int:
 
 def _one(parts: Parts, seed: int, scenario: Scenario, folder: Path, *, keep: bool, planted: str = "") -> Result:
     run = Run(parts, seed, scenario, folder, _sayer(seed), planted)
+    started = time.monotonic()
     try:
         result = run.play()
+    except Exception:  # a process did not start, or Kafka did not come back: the next seed may tell more
+        result = broken_off(seed, planted, run.history.path, traceback.format_exc(), time.monotonic() - started)
     finally:
         run.end()
     (folder / f"seed-{seed}{planted and '-'}{planted}.json").write_bytes(msgspec.json.encode(result))

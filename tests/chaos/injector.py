@@ -122,7 +122,7 @@ class Injector:
         return (KAFKA,), self._topic if done else "no answer", self._refuse_no_longer
 
     def _refuse_no_longer(self) -> None:
-        wait_for(lambda: self._set_limit(None, AlterConfigOpType.DELETE))
+        wait_for(lambda: self._set_limit(None, AlterConfigOpType.DELETE), timeout=180.0)  # Kafka may be coming back
 
     def _set_limit(self, value: str | None, operation: AlterConfigOpType) -> bool:
         """Whether Kafka has done it: it may be away after another fault."""

@@ -74,6 +74,24 @@ def summed_up(
     )
 
 
+def broken_off(seed: int, planted: str, history: Path, why: str, seconds: float) -> Result:
+    """The result of a run that could not be played to its end; it counts as a violation."""
+    return Result(
+        seed=seed,
+        planted=planted,
+        history=str(history),
+        seconds=seconds,
+        committed=0,
+        records=0,
+        effects=0,
+        letters=0,
+        faults={},
+        settled=None,
+        violations={"broken off": 1},
+        told=(why,),
+    )
+
+
 def _told(facts: Sequence[AnyFact], violations: Sequence[Violation]) -> list[str]:
     told: Counter[str] = Counter()
     texts = []
