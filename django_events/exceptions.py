@@ -15,6 +15,7 @@ EventsError
 ├── BatchItemError                             raised by batch handlers: which event is at fault
 ├── DecodeError                                    a record cannot be read; whoever wrote it must act
 ├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
+├── KafkaRefused                                   the operator must change what Kafka gives as its reason
 ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
 └── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
 """
@@ -95,6 +96,10 @@ class DecodeError(EventsError, ValueError):
 
 class HandlerTransactionBroken(EventsError):
     """An exactly-once handler returned, but its transaction can no longer be committed."""
+
+
+class KafkaRefused(EventsError):
+    """Kafka has answered that it will not do what an operator asked for."""
 
 
 class BrokerUnavailable(EventsError):

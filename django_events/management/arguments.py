@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.utils import timezone
 
+from django_events.kafka.positions import Edge, Position
+
 _LONGEST = 86_400 * 365
 
 
@@ -73,3 +75,36 @@ def moment(text: str) -> datetime:
             f"{text!r} is not a time, such as 2026-01-31, 2026-01-31T09:00 or 2026-01-31T09:00:00+01:00"
         ) from None
     return value if settings.USE_TZ else timezone.make_naive(value)
+
+
+def position(text: str) -> Position:
+    """A place in a topic: ``earliest``, ``latest``, an offset, or a time as ``moment`` reads it."""
+    if text in (Edge.EARLIEST.value, Edge.LATEST.value):
+        return Edge(text)
+    if text.isascii() and text.isdigit() and int(text) < 2**63:
+        return int(text)
+    try:
+        return moment(text)
+    except ArgumentTypeError:
+        raise ArgumentTypeError(
+            f"{text!r} is not a place in a topic: earliest, latest, an offset such as 1200, or a time such as "
+            "2026-01-31T09:00"
+        ) from None
+
+
+def partition(text: str) -> int:
+    """The number of a partition."""
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**31:
+        raise ArgumentTypeError(f"{text!r} is not the number of a partition, such as 0")
+    return int(text)
+
+
+def add_timeout_of_kafka(parser: ArgumentParser) -> None:
+    """Add ``--timeout``."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds_above_zero,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long Kafka may take to answer (default: 10)",
+    )

@@ -30,13 +30,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser.add_argument("--create", action="store_true", help="create what is missing; what is there is never changed")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a topic is missing or differs")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each, instead of a table")
-    parser.add_argument(
-        "--timeout",
-        type=arguments.seconds_above_zero,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long Kafka may take to answer (default: 10)",
-    )
+    arguments.add_timeout_of_kafka(parser)
     parser.set_defaults(run=run)
 
 

@@ -9,6 +9,7 @@ from django_events.exceptions import EventsError
 from django_events.management import status, topics
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.dead_letters import verbs as dead_letters
+from django_events.management.groups import verb as groups
 
 
 class Command(BaseCommand):
@@ -18,6 +19,7 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(metavar="VERB", required=True)
         status.add_to(verbs)
         topics.add_to(verbs)
+        groups.add_to(verbs)
         dead_letters.add_to(verbs)
 
     def handle(self, *args: Any, **options: Any) -> None:

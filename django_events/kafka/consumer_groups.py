@@ -1,0 +1,198 @@
+"""Consumer groups as Kafka knows them: who is in them, and how far they are.
+
+Blocking; every wait is bounded. Thread-safe: each call uses clients of its own. Nothing is changed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ClusterMetadata
+
+from django_events.kafka import names, positions, topics
+from django_events.kafka.errors import LastError, answer_of
+from django_events.kafka.oldest_records import OldestRecords, Timestamp
+from django_events.kafka.record import Partition
+
+STATES = {
+    ConsumerGroupState.STABLE: "stable",
+    ConsumerGroupState.EMPTY: "empty",
+    ConsumerGroupState.DEAD: "absent",
+    ConsumerGroupState.PREPARING_REBALANCING: "rebalancing",
+    ConsumerGroupState.COMPLETING_REBALANCING: "rebalancing",
+}
+"""Kafka's states in our words; ``absent`` is a group that Kafka does not know, or has forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One consumer in a group. Immutable."""
+
+    client_id: str
+    """The option ``client.id`` of its process."""
+    host: str
+    """Where it connects from."""
+    member_id: str
+    """What Kafka calls it."""
+    partitions: tuple[Partition, ...]
+    """What it has now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionState:
+    """How far a group is in one partition. Immutable."""
+
+    partition: Partition
+    committed: int | None
+    """The next offset to read that the group has committed; None if it has not, or Kafka has forgotten."""
+    end: int
+    """The offset after the newest record."""
+    lag: int
+    """Records from where the group goes on to the end; an upper bound, because offsets have holes."""
+    oldest: Timestamp = None
+    """When the oldest record that is not handled was written; None if there is none, or it has no time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupState:
+    """What Kafka knows of one group. Immutable."""
+
+    name: str
+    """Without prefix."""
+    wire_name: str
+    """With it, as Kafka has it."""
+    state: str
+    """``stable``, ``empty``, ``rebalancing``, ``absent``, or ``unknown``."""
+    members: tuple[Member, ...]
+    partitions: tuple[PartitionState, ...]
+    missing_topics: tuple[str, ...]
+    """Those it wants and Kafka does not have."""
+
+    @property
+    def lag(self) -> int:
+        return sum(each.lag for each in self.partitions)
+
+
+def survey(groups: Mapping[str, Collection[str] | None], timeout: float) -> list[GroupState]:
+    """The states of these groups, in these topics; None: in those that the group has committed offsets of.
+
+    Raises BrokerUnavailable if Kafka does not answer a question within ``timeout`` seconds, KafkaRefused if it does
+    not tell.
+    """
+    if not groups:
+        return []
+    admin, last_error = topics.client()
+    cluster = topics.metadata(admin, last_error, timeout)
+    described = _described(groups, admin, last_error, timeout)
+    committed = committed_offsets(groups, admin, last_error, timeout)
+    wanted = {name: _partitions(of, committed[name], cluster) for name, of in groups.items()}
+    ends = positions.ends({each for some in wanted.values() for each in some}, admin, last_error, timeout)
+    states = []
+    with closing(OldestRecords(next(iter(groups)))) as records:
+        for name in groups:
+            places = {each: (committed[name].get(each), *ends[each]) for each in wanted[name]}
+            state, group_members = described[name]
+            states.append(
+                GroupState(
+                    name=name,
+                    wire_name=names.on_wire(name),
+                    state=state,
+                    members=group_members,
+                    partitions=tuple(_partition_states(places, records, timeout)),
+                    missing_topics=_missing(groups[name] or (), cluster),
+                )
+            )
+    return states
+
+
+def members(group: str, admin: AdminClient, last_error: LastError, timeout: float) -> tuple[Member, ...]:
+    """Who is in the group now. Raises BrokerUnavailable or KafkaRefused."""
+    return _described([group], admin, last_error, timeout)[group][1]
+
+
+def committed_offsets(
+    groups: Collection[str], admin: AdminClient, last_error: LastError, timeout: float
+) -> dict[str, dict[Partition, int]]:
+    """All offsets that each group has committed. Raises BrokerUnavailable or KafkaRefused."""
+    asked = {}
+    for name in groups:  # one group in each request, says librdkafka
+        request = [ConsumerGroupTopicPartitions(names.on_wire(name))]
+        asked[name] = admin.list_consumer_group_offsets(request, request_timeout=timeout)[names.on_wire(name)]
+    return {name: _committed(name, answer, last_error) for name, answer in asked.items()}
+
+
+def reads_on_at(committed: int | None, start: int, end: int) -> int:
+    """Where a group goes on in a partition with these ends: at its oldest record where it has no valid offset."""
+    return committed if committed is not None and start <= committed <= end else start
+
+
+def _described(
+    groups: Collection[str], admin: AdminClient, last_error: LastError, timeout: float
+) -> dict[str, tuple[str, tuple[Member, ...]]]:
+    answers = admin.describe_consumer_groups([*map(names.on_wire, groups)], request_timeout=timeout)
+    return {name: _state_and_members(name, answers[names.on_wire(name)], last_error) for name in groups}
+
+
+def _state_and_members(name: str, answer: "Future[Any]", last_error: LastError) -> tuple[str, tuple[Member, ...]]:
+    if _is_unknown(answer):
+        return "absent", ()
+    found = answer_of(answer, f"tell of the group {names.on_wire(name)!r}", last_error)
+    return STATES.get(found.state, "unknown"), tuple(sorted(map(_member, found.members), key=lambda each: each.host))
+
+
+def _member(found: Any) -> Member:
+    assigned = found.assignment.topic_partitions if found.assignment else []
+    return Member(
+        client_id=found.client_id,
+        host=found.host.removeprefix("/"),
+        member_id=found.member_id,
+        partitions=tuple(sorted(Partition(names.off_wire(each.topic), each.partition) for each in assigned)),
+    )
+
+
+def _committed(name: str, answer: "Future[Any]", last_error: LastError) -> dict[Partition, int]:
+    if _is_unknown(answer):
+        return {}
+    found = answer_of(answer, f"tell the offsets of the group {names.on_wire(name)!r}", last_error)
+    mine = [each for each in found.topic_partitions if each.topic.startswith(names.on_wire("")) and each.offset >= 0]
+    return {Partition(names.off_wire(each.topic), each.partition): each.offset for each in mine}
+
+
+def _is_unknown(answer: "Future[Any]") -> bool:
+    """Whether Kafka has answered that there is no such group."""
+    error = answer.exception()
+    return isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
+
+
+def _partitions(
+    of: Collection[str] | None, committed: Collection[Partition], cluster: ClusterMetadata
+) -> list[Partition]:
+    wanted = {each.topic for each in committed} if of is None else set(of)
+    there = sorted(topic for topic in wanted if names.on_wire(topic) in cluster.topics)
+    return [partition for topic in there for partition in positions.partitions_of(topic, cluster)]
+
+
+def _missing(wanted: Collection[str], cluster: ClusterMetadata) -> tuple[str, ...]:
+    return tuple(sorted(topic for topic in wanted if names.on_wire(topic) not in cluster.topics))
+
+
+def _partition_states(
+    places: Mapping[Partition, tuple[int | None, int, int]], records: OldestRecords, timeout: float
+) -> Iterator[PartitionState]:
+    """``places`` has the committed, first and next offset of each partition."""
+    lagging = {each: reads_on_at(*place) for each, place in places.items() if reads_on_at(*place) < place[2]}
+    oldest = records.at(lagging, timeout) if lagging else {}
+    for partition, (committed, _, end) in places.items():
+        found = oldest.get(partition)
+        # Behind the last record there may be markers of transactions, which nobody ever reads.
+        lag = 0 if found is False or partition not in lagging else end - lagging[partition]
+        yield PartitionState(
+            partition=partition,
+            committed=committed,
+            end=end,
+            lag=lag,
+            oldest=None if isinstance(found, bool) else found,
+        )

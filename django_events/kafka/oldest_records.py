@@ -1,0 +1,64 @@
+"""When the records at given offsets were written. Read without a group's knowledge, and without a trace in Kafka.
+
+Blocking; the wait is bounded.
+"""
+
+import time
+from collections.abc import Mapping
+
+import confluent_kafka
+from confluent_kafka import KafkaError, TopicPartition
+
+from django_events.kafka import config, names
+from django_events.kafka.consumer import LONGEST_POLL
+from django_events.kafka.errors import LastError, refused_options_named
+from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka.record import Partition
+
+Timestamp = int | None
+"""Milliseconds since 1970 (UTC); None if the record has none."""
+
+ONLY_A_LITTLE = {"max.partition.fetch.bytes": 16_384, "queued.min.messages": 1, "fetch.wait.max.ms": 100}
+"""One record of each partition is wanted; Kafka sends at least one, however large it is."""
+
+
+class OldestRecords:
+    """Looks records up. Not thread-safe; ``close`` it."""
+
+    def __init__(self, group: str) -> None:
+        """``group`` is whose access rights are used."""
+        options = {
+            **config.consumer_options(group),
+            **ONLY_A_LITTLE,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "error_cb": LastError(),
+        }
+        with refused_options_named():
+            self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+
+    def at(self, offsets: Mapping[Partition, int], timeout: float) -> dict[Partition, Timestamp | bool]:
+        """The time of the first record at or after each offset; False if there is none up to the partition's end.
+
+        A partition that has not answered within ``timeout`` seconds is missing.
+        """
+        found: dict[Partition, Timestamp | bool] = {}
+        self._client.assign([TopicPartition(names.on_wire(each.topic), each.number, offsets[each]) for each in offsets])
+        deadline = time.monotonic() + timeout
+        while len(found) < len(offsets) and time.monotonic() < deadline:
+            polled = self._client.poll(LONGEST_POLL)
+            if polled is None:
+                continue
+            error = polled.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                partition = Partition(names.off_wire(polled.topic()), polled.partition())
+                found.setdefault(partition, False if error else _time_of(polled))
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _time_of(polled: confluent_kafka.Message) -> Timestamp:
+    kind, timestamp = polled.timestamp()
+    return None if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else timestamp
