@@ -72,7 +72,13 @@ def test_a_group_that_never_ran_lags_by_all_that_is_there(broker: Broker, sales:
     assert (found["state"], found["members"], found["lag"]) == ("absent", [], 10)
     assert found["name_in_kafka"] == broker.prefix + "sales"
     full, empty = found["partitions"]
-    assert (full["topic"], full["partition"], full["committed"], full["end"], full["lag"]) == ("orders", 0, None, 10, 10)
+    assert (full["topic"], full["partition"], full["committed"], full["end"], full["lag"]) == (
+        "orders",
+        0,
+        None,
+        10,
+        10,
+    )
     assert (empty["end"], empty["lag"], empty["oldest"], empty["oldest_seconds"]) == (0, 0, None, None)
     assert "sales" in facts(), "declared groups are shown without being named"
 

@@ -46,6 +46,8 @@ class Attempt:
     events: Events
     go_on: Callable[[], bool] = field(default=lambda: True)
     """Asked after each event whether the transaction may take one more. Not with batches, which are one call."""
+    again: bool = False
+    """Whether an exactly-once handler is called also with what it has processed; the marks are then made anew."""
     _seconds: list[float] = field(default_factory=list)
 
     def outcomes(self) -> list[Outcome]:
@@ -67,7 +69,7 @@ class Attempt:
             with transaction.atomic(using=using, durable=True):
                 # The first hook, so it runs before any of the handler's that could raise.
                 transaction.on_commit(lambda: committed.append(True), using=using)
-                fresh = _mark(self.events, using)
+                fresh = _mark(self.events, using, again=self.again)
                 if fresh:
                     done = self._in_transaction(fresh, using)
         except BaseException as error:
@@ -148,16 +150,16 @@ class NotNow(Exception):
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(handler: Handler, events: Events) -> list[Outcome]:
+def attempt(handler: Handler, events: Events, *, again: bool = False) -> list[Outcome]:
     """Try the handler with all of these events in one transaction, again at once after a deadlock or a serialization
     failure. One outcome for each; raises as ``Attempt.outcomes``."""
     for _ in range(CONFLICTS):
         try:
-            return Attempt(handler, events).outcomes()
+            return Attempt(handler, events, again=again).outcomes()
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return Attempt(handler, events).outcomes()
+    return Attempt(handler, events, again=again).outcomes()
 
 
 def database_of(handler: Handler) -> str:
@@ -174,11 +176,11 @@ def outcome_of(error: BaseException, handler: Handler, record: ReceivedRecord) -
     return failed(error, record)
 
 
-def _mark(events: Events, using: str) -> Events:
-    """Insert the events' marks; return the events that had none. Of two equal events the first counts."""
+def _mark(events: Events, using: str, *, again: bool) -> Events:
+    """Insert the events' marks; return the events that had none, or all. Of two equal events the first counts."""
     marks = [mark_of(event) for event in events]
     try:
-        new = ProcessedEvent.objects.mark_processed(marks, using)
+        new = ProcessedEvent.objects.mark_processed(marks, using, again=again)
     except OperationalError as error:
         raise NotNow(error) from error
     if crash_points.armed:

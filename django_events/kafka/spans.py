@@ -46,45 +46,49 @@ def spans(topic: str, number: int | None, start: Position, end: Position, timeou
     return [Span(each, starts[each], max(stops[each], starts[each])) for each in ends]
 
 
-def client(group: str, last_error: LastError) -> confluent_kafka.Consumer:
-    """A client for ``read``. ``group`` is whose access rights are used; nothing is committed for it."""
-    options = {
-        **config.consumer_options(group),
-        "auto.offset.reset": "earliest",  # where retention is faster than the reader
-        "enable.partition.eof": True,
-        "error_cb": last_error,
-    }
-    with refused_options_named():
-        return confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+class Reader:
+    """Reads spans. Not thread-safe; ``close`` it."""
 
+    def __init__(self, group: str) -> None:
+        """``group`` is whose access rights are used; nothing is committed for it."""
+        self.last_error = LastError()
+        options = {
+            **config.consumer_options(group),
+            "auto.offset.reset": "earliest",  # where retention is faster than the reader
+            "enable.partition.eof": True,
+            "error_cb": self.last_error,
+        }
+        with refused_options_named():
+            self.client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
 
-def read(
-    client: confluent_kafka.Consumer, wanted: Collection[Span], stop: Stop | None = None
-) -> Iterator[ReceivedRecord]:
-    """The records of these spans, each partition in order, until ``stop``. Raises BrokerUnavailable if Kafka falls
-    silent."""
-    left = {each.partition: each.end for each in wanted if each.start < each.end}
-    client.assign([_on_wire(each.partition, each.start) for each in wanted if each.partition in left])
-    quiet = 0.0
-    while left and not (stop and stop.is_set()):
-        polled = client.poll(LONGEST_POLL)
-        error = polled.error() if polled else None
-        if polled is None or (error and error.code() != KafkaError._PARTITION_EOF):
-            quiet += LONGEST_POLL  # librdkafka goes on after an error, and tells of it for as long as it lasts
-            if quiet >= SILENCE:
-                why = f": {error.str()}" if error else ""
-                raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s{why}.")
-            continue
+    def read(self, wanted: Collection[Span], stop: Stop | None = None) -> Iterator[ReceivedRecord]:
+        """The records of these spans, each partition in order, until ``stop``. Raises BrokerUnavailable if Kafka falls
+        silent."""
+        left = {each.partition: each.end for each in wanted if each.start < each.end}
+        self.client.assign([_on_wire(each.partition, each.start) for each in wanted if each.partition in left])
         quiet = 0.0
-        partition = Partition(names.off_wire(polled.topic()), polled.partition())
-        end = left.get(partition)
-        if end is None:  # fetched before the partition was paused
-            continue
-        if error or polled.offset() + 1 >= end:
-            del left[partition]
-            client.pause([_on_wire(partition)])
-        if not error and polled.offset() < end:
-            yield received(polled)
+        while left and not (stop and stop.is_set()):
+            polled = self.client.poll(LONGEST_POLL)
+            error = polled.error() if polled else None
+            if polled is None or (error and error.code() != KafkaError._PARTITION_EOF):
+                quiet += LONGEST_POLL  # librdkafka goes on after an error, and tells of it for as long as it lasts
+                if quiet >= SILENCE:
+                    why = f": {error.str()}" if error else ""
+                    raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s{why}.")
+                continue
+            quiet = 0.0
+            partition = Partition(names.off_wire(polled.topic()), polled.partition())
+            end = left.get(partition)
+            if end is None:  # fetched before the partition was paused
+                continue
+            if error or polled.offset() + 1 >= end:
+                del left[partition]
+                self.client.pause([_on_wire(partition)])
+            if not error and polled.offset() < end:
+                yield received(polled)
+
+    def close(self) -> None:
+        self.client.close()
 
 
 def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:

@@ -13,15 +13,17 @@ from django_events.models.statements import fetch, lock_timeout
 
 
 class ProcessedEventManager(models.Manager["ProcessedEvent"]):
-    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str) -> set[uuid.UUID]:
+    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str, *, again: bool = False) -> set[uuid.UUID]:
         """Insert the marks in the caller's transaction; return the keys of those that were not there before.
 
+        With ``again`` those that were there are made anew, and their keys are returned, too.
         Waits at most 5 s for another transaction that has just inserted one of them, then raises OperationalError.
         Sorted, so that two transactions never wait for each other. Equal keys count once.
         """
         unique = {mark.key: mark for mark in marks}
         with lock_timeout(using, "5s"):
-            rows = fetch(using, _SQL_MARK.format(", ".join([_MARK] * len(unique))), [
+            sql = _SQL_MARK_AGAIN if again else _SQL_MARK
+            rows = fetch(using, sql.format(", ".join([_MARK] * len(unique))), [
                 value for key in sorted(unique) for value in _mark_values(unique[key], using)
             ])  # fmt: skip
         return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
@@ -62,10 +64,11 @@ class ProcessedEvent(models.Model):
 
 _PROCESSED = ProcessedEvent._meta.db_table
 
-_SQL_MARK = (
+_SQL_INSERT = (
     f'INSERT INTO {_PROCESSED} ("key", topic, source, event_id, group_name, handler, processed_at) VALUES {{}} '
-    'ON CONFLICT DO NOTHING RETURNING "key"'
 )
+_SQL_MARK = _SQL_INSERT + 'ON CONFLICT DO NOTHING RETURNING "key"'
+_SQL_MARK_AGAIN = _SQL_INSERT + 'ON CONFLICT ("key") DO UPDATE SET processed_at = excluded.processed_at RETURNING "key"'
 _MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
 
 

@@ -10,6 +10,7 @@ from django_events.management import status, topics
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.dead_letters import verbs as dead_letters
 from django_events.management.groups import verb as groups
+from django_events.management.replay import verb as replay
 
 
 class Command(BaseCommand):
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         status.add_to(verbs)
         topics.add_to(verbs)
         groups.add_to(verbs)
+        replay.add_to(verbs)
         dead_letters.add_to(verbs)
 
     def handle(self, *args: Any, **options: Any) -> None:
