@@ -5,6 +5,8 @@ Values are read when they are used and never kept, so ``override_settings`` work
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from types import NoneType
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -58,6 +60,10 @@ class Settings:
     """Dotted paths of the site's own context managers around each call of a handler: functions that get the list of
     the call's events (one, unless it is a batch) and return a context manager. The first is the outermost.
     Default: none."""
+
+    PROCESSED_RETENTION: timedelta | None = timedelta(days=30)
+    """How long it is remembered that an exactly-once handler has processed an event: for so long its effects happen
+    once. It should be longer than Kafka keeps the events. Default: 30 days. None: for ever."""
 
     REDACT: Sequence[str] = []
     """What is hidden wherever a person or a log sees events: names of headers, and dotted paths into payloads, such as
@@ -119,6 +125,10 @@ def _is_duration(value: Any) -> bool:
     return not isinstance(value, bool) and 0 <= value <= 86_400
 
 
+def _is_a_time_or_none(value: Any) -> bool:
+    return value is None or timedelta(0) < value <= timedelta(days=36_500)
+
+
 def _anything(value: Any) -> bool:
     return True
 
@@ -130,6 +140,11 @@ _TYPES: dict[type, tuple[Any, Callable[[Any], bool], str]] = {
     list: (Sequence, _are_paths, "a list of texts, such as names and dotted paths"),
     bool: (bool, _anything, "True or False"),
     float: ((int, float), _is_duration, "a number of seconds from 0 to 86,400"),
+    timedelta: (
+        (timedelta, NoneType),
+        _is_a_time_or_none,
+        "a datetime.timedelta above 0 and up to 36,500 days, or None",
+    ),
 }
 """By the type of the default: the types of a value, what else must be true of it, and how to say so."""
 

@@ -1,5 +1,6 @@
 """Settings that are wrong, or would lose or reorder events, are refused by the check and by every client."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -39,6 +40,9 @@ def test_the_test_project_has_no_findings() -> None:
         ({"EXIT_TIMEOUT": float("inf")}, "E002", "must be a number of seconds"),
         ({"DATABASES": []}, "E002", "must be a list of database aliases"),
         ({"KAFKA": {}}, "W003", "names no broker"),
+        ({"PROCESSED_RETENTION": 30}, "E002", "['PROCESSED_RETENTION'] must be a datetime.timedelta above 0 and up to"),
+        ({"PROCESSED_RETENTION": timedelta(0)}, "E002", "or None, not datetime.timedelta(0)"),
+        ({"PROCESSED_RETENTION": timedelta.max}, "E002", "up to 36,500 days"),
         ({"DATABASES": ["other"]}, "E004", "names 'other', which is not in settings.DATABASES"),
         ({"SOURCE": ""}, "W001", "SOURCE"),
         ({"PREFIX": "a b"}, "E003", "PREFIX"),

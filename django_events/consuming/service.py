@@ -8,6 +8,7 @@ from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
+from django_events.consuming.pruning import Pruner, exactly_once_topics
 from django_events.exceptions import DeclarationError
 from django_events.handlers import ConsumerGroup
 
@@ -48,10 +49,12 @@ class Service:
         self._readers = [LetterReader(thread.group, thread.prepared) for thread in keepers]
         # Of every group: a handler that makes no letters any more may still have some.
         self._retriers = [LetterRetrier(thread.group) for thread in self._groups]
+        prepared = [thread.prepared for thread in self._groups]
+        self._pruners = [Pruner(groups, prepared, on_change)] if exactly_once_topics(groups) else []
 
     @property
-    def _threads(self) -> list[GroupThread | LetterReader | LetterRetrier]:
-        return [*self._groups, *self._readers, *self._retriers]
+    def _threads(self) -> list[GroupThread | LetterReader | LetterRetrier | Pruner]:
+        return [*self._groups, *self._readers, *self._retriers, *self._pruners]
 
     def start(self) -> None:
         """Start all groups; returns at once."""

@@ -7,7 +7,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_events import handlers, topics
 from django_events.conf import settings
-from django_events.kafka import config, topic_survey
+from django_events.consuming import pruning
+from django_events.kafka import config, retention, topic_survey
 from django_events.kafka.topic_survey import TopicState
 from django_events.management import arguments
 from django_events.management.console import Console
@@ -47,6 +48,9 @@ def run(options: dict[str, Any], console: Console) -> None:
             console.say_json(_facts(state, created))
     else:
         _say_table(console, states, created)
+    if options["check"]:
+        for problem in retention.problems(pruning.exactly_once_topics(handlers.declared()), options["timeout"]):
+            console.note(problem)
     _complain(options, states)
 
 

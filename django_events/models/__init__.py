@@ -25,6 +25,7 @@ from django_events.models.outbox import (
     lane_of,
 )
 from django_events.models.processed import ProcessedEvent
+from django_events.models.pruning import count_prunable, prune
 
 __all__ = [
     "ALREADY",
@@ -48,5 +49,7 @@ __all__ = [
     "State",
     "Tried",
     "WaitingRow",
+    "count_prunable",
     "lane_of",
+    "prune",
 ]

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from django_events.exceptions import EventsError
-from django_events.management import status, topics
+from django_events.management import pruning, status, topics
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.dead_letters import verbs as dead_letters
 from django_events.management.groups import verb as groups
@@ -22,6 +22,7 @@ class Command(BaseCommand):
         topics.add_to(verbs)
         groups.add_to(verbs)
         replay.add_to(verbs)
+        pruning.add_to(verbs)
         dead_letters.add_to(verbs)
 
     def handle(self, *args: Any, **options: Any) -> None:
