@@ -130,6 +130,7 @@ def test_an_end_after_markers_of_transactions_is_no_lag(broker: Broker, sales: C
     producer.begin_transaction()
     producer.produce(broker.prefix + "orders", b"{}", partition=1)
     producer.commit_transaction(30)
+    wait_for(lambda: broker.end("orders", 1) == 2)
     run("--reset", "sales", "--to", "latest", "--yes")
     assert offsets("sales") == {0: 10, 1: 2}
     run("--reset", "sales", "--to", "1", "--partition", "1", "--yes")

@@ -85,12 +85,13 @@ def test_the_setting_says_how_long(settings: Any) -> None:
     assert remembered() == {"young"}
 
 
-def test_marks_that_an_open_letter_may_need_stay_until_it_is_closed() -> None:
+def test_marks_that_an_open_letter_may_need_stay_until_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     open_letter, closed = a_letter(), a_letter()
     project(open_letter, closed)
-    mark("open", 99, open_letter.event_key)
+    mark("open", 100, open_letter.event_key)
     mark("closed", 99, closed.event_key)
     DeadLetter.objects.filter(event_key=closed.event_key).update(state=State.RESOLVED)
+    monkeypatch.setattr(pruning, "AT_ONCE", 1)
     assert run()[0].startswith("1 processed event forgotten")
     assert remembered() == {"open"}
     DeadLetter.objects.update(state=State.DISCARDED)
@@ -115,9 +116,10 @@ def test_a_program_gets_json() -> None:
 
 
 def test_a_signal_ends_it_after_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prune(*arguments: Any) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return 1
+    def prune(*arguments: Any) -> Iterator[int]:
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield 1
 
     monkeypatch.setattr(models, "prune", prune)
     with pytest.raises(CommandError, match="Stopped. Run it again for the rest"):
@@ -217,7 +219,7 @@ def test_an_outage_is_waited_out(
 ) -> None:
     prune, outage = models.prune, iter([True])
 
-    def sometimes(*arguments: Any) -> int:
+    def sometimes(*arguments: Any) -> Iterator[int]:
         if next(outage, False):
             raise DatabaseError("away")
         return prune(*arguments)

@@ -176,7 +176,7 @@ def outcome_of(error: BaseException, handler: Handler, record: ReceivedRecord) -
     return failed(error, record)
 
 
-def _mark(events: Events, using: str, *, again: bool) -> Events:
+def _mark(events: Events, using: str, *, again: bool = False) -> Events:
     """Insert the events' marks; return the events that had none, or all. Of two equal events the first counts."""
     marks = [mark_of(event) for event in events]
     try:

@@ -10,10 +10,12 @@ from django.db import Error as DatabaseError
 from django.db import connections, router
 from django.utils import timezone
 
-from django_events import models
+from django_events import handlers, models
 from django_events.conf import settings
+from django_events.consuming import repair
+from django_events.consuming.attempt import database_of
 from django_events.exceptions import EventsError
-from django_events.handlers import ConsumerGroup, Delivery
+from django_events.handlers import ConsumerGroup, Delivery, Handler
 from django_events.kafka import retention
 from django_events.models import ProcessedEvent
 
@@ -43,20 +45,28 @@ def too_old() -> datetime | None:
 
 def prune(before: datetime) -> Iterator[int]:
     """Forget the marks from before this moment; yields how many after each transaction. Raises DatabaseError."""
-    using = router.db_for_write(ProcessedEvent)
-    while count := models.prune(before, AT_ONCE, using):
-        yield count
+    for using in databases():
+        yield from models.prune(before, AT_ONCE, using, repair.database())
 
 
 def count(before: datetime) -> int:
-    """How many marks ``prune`` would forget."""
-    return models.count_prunable(before, router.db_for_write(ProcessedEvent))
+    """How many marks ``prune`` would forget at most: those of events with an open dead letter stay."""
+    return sum(models.count_old(before, using) for using in databases())
+
+
+def databases() -> list[str]:
+    """Those that have marks: of the handlers that are declared, and where the router puts others."""
+    of_handlers = {database_of(each) for group in handlers.declared() for each in group.handlers if _has_marks(each)}
+    return sorted(of_handlers | {router.db_for_write(ProcessedEvent)})
 
 
 def exactly_once_topics(groups: Sequence[ConsumerGroup]) -> set[str]:
     """The topics whose events have marks. Those for dead letters are not among them: the table knows each letter."""
-    handlers = [handler for group in groups for handler in group.handlers if handler.delivery is Delivery.EXACTLY_ONCE]
-    return {topic.name for handler in handlers for topic in handler.topics}
+    return {topic.name for group in groups for each in group.handlers if _has_marks(each) for topic in each.topics}
+
+
+def _has_marks(handler: Handler) -> bool:
+    return handler.delivery is Delivery.EXACTLY_ONCE
 
 
 class Pruner(threading.Thread):

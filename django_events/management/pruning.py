@@ -67,6 +67,6 @@ def _problems() -> list[str]:
 def _answer(count: int, before: datetime | None, *, dry_run: bool) -> str:
     if before is None:
         return "The setting PROCESSED_RETENTION is None: processed events are remembered for ever."
-    what = "would be forgotten" if dry_run else "forgotten"
+    what = "would be forgotten, but for those with an open dead letter" if dry_run else "forgotten"
     events = f"{count:,} processed event{'s' * (count != 1)}"
     return f"{events} {what}, from before {timezone.localtime(before):%Y-%m-%d %H:%M:%S} (PROCESSED_RETENTION)"

@@ -25,7 +25,7 @@ from django_events.models.outbox import (
     lane_of,
 )
 from django_events.models.processed import ProcessedEvent
-from django_events.models.pruning import count_prunable, prune
+from django_events.models.pruning import count_old, prune
 
 __all__ = [
     "ALREADY",
@@ -49,7 +49,7 @@ __all__ = [
     "State",
     "Tried",
     "WaitingRow",
-    "count_prunable",
+    "count_old",
     "lane_of",
     "prune",
 ]
