@@ -231,7 +231,6 @@ def test_markers_of_transactions_at_the_end_are_no_events(broker: Broker, shop: 
     producer.produce(broker.prefix + "orders", b'{"number":6}', b"a", partition=0)
     producer.commit_transaction(30)
     wait_for(lambda: broker.end("orders", 0) == 5)
-    assert len(broker.read("orders")) == 7
     assert run()[0] == "7 handled, 0 skipped, 0 failed\n"
     put(broker, 8)
     assert run("--to", "5", "--again", "--partition", "0")[0] == "4 handled, 0 skipped, 0 failed\n"
