@@ -76,7 +76,7 @@ class Broker:
         producer.produce(self.prefix + topic, value, key, headers=list(headers), partition=partition)
         assert producer.flush(30) == 0
 
-    def put_many(self, topic: str, values: Sequence[bytes], key: bytes, partition: int) -> None:
+    def put_many(self, topic: str, values: Sequence[bytes], key: bytes | None, partition: int) -> None:
         """Write records of one key to one partition."""
         producer = Producer(self._options)
         for value in values:

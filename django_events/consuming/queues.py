@@ -6,7 +6,7 @@ No threads here: the group's thread owns it.
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from itertools import count
+from itertools import count, islice, takewhile
 
 from django_events.calling import Batch
 from django_events.consuming.trying import queue_name
@@ -30,7 +30,7 @@ class Queue:
         """The works at its head that may be tried together."""
         if self.works[0].runs_alone:
             return [self.works[0]]
-        return [work for work, _ in zip(self.works, range(most), strict=False)]
+        return list(takewhile(lambda work: not work.runs_alone, islice(self.works, most)))
 
 
 class Line:

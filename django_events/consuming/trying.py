@@ -42,7 +42,7 @@ class Trial:
         self._may_begin = may_begin
         self._outcomes: list[Outcome] = [NOT_BEGUN] * len(records)
         self._events: dict[int, Event[Any]] = {}
-        self._held: set[Hashable] = set()
+        self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
 
@@ -169,7 +169,11 @@ class Trial:
             self._hold(at)
 
     def _hold(self, at: int) -> None:
-        self._held.add(queue_name(self._handler, self._records[at]))
+        name = queue_name(self._handler, self._records[at])
+        self._held[name] = min(at, self._held.get(name, at))
 
     def _is_held(self, at: int) -> bool:
-        return bool(self._held) and queue_name(self._handler, self._records[at]) in self._held
+        """Whether it comes after one of its queue that is not done with, or is that one."""
+        return bool(self._held) and at >= self._held.get(
+            queue_name(self._handler, self._records[at]), len(self._records)
+        )

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 
 import psycopg
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.broker import Broker
 from tests.chaos.actors import Actor
+from tests.chaos.asking import ask
 from tests.chaos.facts import DATABASE, KAFKA, Fault
 from tests.chaos.history import History
 from tests.chaos.parts import Parts
@@ -93,14 +92,10 @@ class Injector:
 
     def _coordinator(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         group = random.Random(planned.at).choice(("books", "watch", "shaky"))
-        try:
-            (answer,) = self._broker.admin.describe_consumer_groups(
-                [self._broker.prefix + group], request_timeout=2
-            ).values()
-            node = int(answer.result().coordinator.id)
-        except (KafkaException, ValueError):  # it has none just now
+        node = ask(self._broker.bootstrap_servers, "coordinator", self._broker.prefix + group)
+        if node is None:  # it has none just now
             return (), "nobody coordinates", _nothing
-        return self._kill_nodes(node)
+        return self._kill_nodes(int(node))
 
     def _kill_nodes(self, *numbers: int) -> tuple[tuple[str, ...], str, Mend]:
         nodes = [self._parts.kafka.nodes[number] for number in numbers if number in self._parts.kafka.nodes]
@@ -118,22 +113,15 @@ class Injector:
         return (DATABASE,), "", self._parts.postgres.start
 
     def _refuse(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
-        done = self._set_limit(str(REFUSED_ABOVE), AlterConfigOpType.SET)
+        topic = self._broker.prefix + self._topic
+        done = ask(self._broker.bootstrap_servers, "limit", topic, str(REFUSED_ABOVE)) is not None
         return (KAFKA,), self._topic if done else "no answer", self._refuse_no_longer
 
     def _refuse_no_longer(self) -> None:
-        wait_for(lambda: self._set_limit(None, AlterConfigOpType.DELETE), timeout=180.0)  # Kafka may be coming back
-
-    def _set_limit(self, value: str | None, operation: AlterConfigOpType) -> bool:
-        """Whether Kafka has done it: it may be away after another fault."""
-        entry = ConfigEntry("max.message.bytes", value, incremental_operation=operation)
-        resource = ConfigResource(ResourceType.TOPIC, self._broker.prefix + self._topic, incremental_configs=[entry])
-        try:
-            for answer in self._broker.admin.incremental_alter_configs([resource], request_timeout=10).values():
-                answer.result()
-        except KafkaException:
-            return False
-        return True
+        topic = self._broker.prefix + self._topic
+        wait_for(  # Kafka may be coming back
+            lambda: ask(self._broker.bootstrap_servers, "unlimit", topic) is not None, timeout=180.0
+        )
 
     _BREAKS: Mapping[str, Callable[["Injector", Planned], tuple[tuple[str, ...], str, Mend]]] = {
         "kill": _kill,

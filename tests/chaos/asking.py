@@ -1,0 +1,57 @@
+"""What the injector asks of Kafka while nodes die, in a process of its own: librdkafka's admin client may abort the
+process when the node that it asks goes away (an assertion about its queues fails).
+
+usage: python -m tests.chaos.asking SERVERS coordinator GROUP | limit TOPIC BYTES | unlimit TOPIC
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+LONGEST = 20.0
+"""Seconds that an answer may take, with the start of the process."""
+
+
+def ask(*question: str) -> str | None:
+    """The answer; None if Kafka gave none."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.asking", *question], capture_output=True, text=True, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main(arguments: Sequence[str]) -> int:
+    servers, question, name, *more = arguments
+    admin = AdminClient({"bootstrap.servers": servers, "log.connection.close": False})
+    try:
+        if question == "coordinator":
+            sys.stdout.write(f"{_coordinator(admin, name)}\n")
+        else:
+            _set_limit(admin, name, more[0] if more else None)
+    except (KafkaException, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _coordinator(admin: AdminClient, group: str) -> int:
+    (answer,) = admin.describe_consumer_groups([group], request_timeout=2).values()
+    return int(answer.result().coordinator.id)
+
+
+def _set_limit(admin: AdminClient, topic: str, value: str | None) -> None:
+    operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+    entry = ConfigEntry("max.message.bytes", value, incremental_operation=operation)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for answer in admin.incremental_alter_configs([resource], request_timeout=10).values():
+        answer.result()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
