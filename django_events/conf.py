@@ -74,19 +74,28 @@ class Settings:
         default = object.__getattribute__(self, name)
         if not name.isupper():
             return default
-        value = configured().get(name, default)
-        problem = wrong_type(name, value)
-        if problem:
+        # A report of the error shows the variables here: none of them may hold the wrong value, which may be a secret.
+        if problem := wrong_type(name, configured().get(name, default)):
             raise SettingsError(problem)
+        value = configured().get(name, default)
         return value or default_source() if name == "SOURCE" else value
 
 
 def configured() -> Mapping[str, Any]:
     """What the site has put into ``settings.DJANGO_EVENTS``; raises SettingsError if that is not a dict."""
-    given = getattr(django_settings, "DJANGO_EVENTS", {})
-    if not isinstance(given, Mapping):
-        raise SettingsError(f"settings.DJANGO_EVENTS must be a dict, not {given!r}.")
-    return given
+    if problem := _problem(_given()):
+        raise SettingsError(problem)
+    found: Mapping[str, Any] = _given()
+    return found
+
+
+def _problem(given: object) -> str | None:
+    is_good = isinstance(given, Mapping)
+    return None if is_good else f"settings.DJANGO_EVENTS must be a dict, not a {type(given).__name__}."
+
+
+def _given() -> Any:
+    return getattr(django_settings, "DJANGO_EVENTS", {})
 
 
 def names() -> frozenset[str]:
@@ -99,7 +108,8 @@ def wrong_type(name: str, value: object) -> str | None:
     wanted, is_good, remedy = _TYPES[type(getattr(Settings, name))]
     if isinstance(value, wanted) and is_good(value):
         return None
-    return f"settings.DJANGO_EVENTS[{name!r}] must be {remedy}, not {value!r}."
+    given = f"a {type(value).__name__}" if wanted is Mapping else repr(value)  # options of Kafka may be secrets
+    return f"settings.DJANGO_EVENTS[{name!r}] must be {remedy}, not {given}."
 
 
 def default_source() -> str:

@@ -1,5 +1,6 @@
 """Settings that are wrong, or would lose or reorder events, are refused by the check and by every client."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,16 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 
 from django_events import checks, conf
+from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config
 from django_events.kafka.producer import Producer
 
 KAFKA = {"bootstrap.servers": "127.0.0.1:1"}
+SASL = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "site"}
+
+
+def unreachable(*_given: object) -> Any:
+    raise ConnectionError("the vault is away")
 
 
 def found(settings: Any, **given: Any) -> dict[str, str]:
@@ -32,7 +39,7 @@ def test_the_test_project_has_no_findings() -> None:
     ("given", "check", "text"),
     [
         ({"KAFFKA": {}}, "E001", "no setting named 'KAFFKA'"),
-        ({"KAFKA": "broker:9092"}, "E002", "['KAFKA'] must be a dict, not 'broker:9092'"),
+        ({"KAFKA": "broker:9092"}, "E002", "['KAFKA'] must be a dict, not a str"),
         ({"SOURCE": 5}, "E002", "['SOURCE'] must be a text"),
         ({"DATABASES": "default"}, "E002", "must be a list of database aliases such as ['default']"),
         ({"SEND_AFTER_COMMIT": "yes"}, "E002", "must be True or False"),
@@ -114,7 +121,13 @@ def test_overrides_are_checked_too(settings: Any, setting: str) -> None:
         {"max.in.flight": "5"},
         {"enable.auto.commit": "false"},
         {"linger.ms": 100},
-        {"sasl.password": lambda: "secret"},
+        {**SASL, "sasl.password": "secret"},
+        {**SASL, "sasl.password": lambda: "secret"},
+        {**SASL, "sasl.password": unreachable},
+        {**SASL, "sasl.username": lambda: "site", "sasl.password": lambda: "secret"},
+        {**SASL, "security.protocol": lambda: "SASL_SSL", "sasl.password": "secret"},
+        {"security.protocol": "sasl_ssl", "sasl.mechanism": "OAUTHBEARER", "oauth_cb": unreachable},
+        {"security.protocol": "ssl", "ssl.key.password": 5},
     ],
 )
 def test_harmless_options_are_taken(settings: Any, options: dict[str, Any]) -> None:
@@ -122,8 +135,8 @@ def test_harmless_options_are_taken(settings: Any, options: dict[str, Any]) -> N
 
 
 def test_values_may_be_functions_and_overrides_win(settings: Any) -> None:
-    found(settings, KAFKA={**KAFKA, "sasl.password": lambda: "secret"}, KAFKA_PRODUCER={"linger.ms": 7})
-    assert config.producer_options()["sasl.password"] == "secret"
+    found(settings, KAFKA={**KAFKA, "statistics.interval.ms": lambda: 5}, KAFKA_PRODUCER={"linger.ms": 7})
+    assert config.producer_options()["statistics.interval.ms"] == 5
     assert config.producer_options()["linger.ms"] == 7
     assert "linger.ms" not in config.consumer_options("g")
 
@@ -229,3 +242,60 @@ def test_a_database_without_our_tables_has_no_outbox(settings: Any) -> None:
 def test_what_other_checks_say_is_not_said_again(settings: Any, given: Any) -> None:
     settings.DJANGO_EVENTS = given
     assert not [each for each in checks.check_databases(None) if each.id != "django_events.W004"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"sasl.password": "secret"}, "['sasl.password'] has no effect, because 'security.protocol' is 'plaintext'"),
+        ({**SASL, "security.protocol": "ssl"}, "Set that to 'SASL_SSL', or to 'SASL_PLAINTEXT'"),
+        ({"ssl.ca.location": "/ca.crt"}, "['ssl.ca.location'] has no effect"),
+        ({**SASL, "security.protocol": "sasl_plaintext", "ssl.ca.location": "/ca.crt"}, "Set that to 'SASL_SSL'"),
+        ({**SASL, "sasl.password": b"secret"}, "['sasl.password'] must be a text, not a bytes"),
+        ({**SASL, "sasl.password": None}, "['sasl.password'] must be a text, not a NoneType"),
+        ({"security.protocol": "sasl_ssl", "sasl.mechanism": "oauthbearer"}, "nothing gives tokens. Set 'oauth_cb'"),
+        ({**SASL, "sasl.password": "x", "sasl.mechanisms": "PLAIN"}, "is the same option as 'sasl.mechanism'"),
+    ],
+)
+def test_security_that_would_not_be_what_it_seems(settings: Any, options: dict[str, Any], text: str) -> None:
+    assert text in found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
+    with pytest.raises(ImproperlyConfigured):
+        config.producer_options()
+
+
+def test_a_function_that_raises_is_waited_out(settings: Any) -> None:
+    found(settings, KAFKA={**KAFKA, **SASL, "sasl.password": unreachable})
+    with pytest.raises(BrokerUnavailable, match="'sasl.password' .* raised ConnectionError: the vault is away"):
+        config.producer_options()
+
+
+def by_token(ask: Any) -> dict[str, Any]:
+    return {**KAFKA, "security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER", "oauth_cb": ask}
+
+
+def test_no_oauth_token(settings: Any) -> None:
+    found(settings, KAFKA=by_token(unreachable))
+    with pytest.raises(BrokerUnavailable, match="'oauth_cb'. raised ConnectionError: the vault is away"):
+        Producer(config.producer_options())
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("s3cret", "it returned a str. Return (token, seconds since 1970)"),
+        (("s3cret", "soon"), r"it returned (str, str)"),
+        (("s3cret", 5), "has ended already"),
+        (("s3cret",), "it returned a tuple"),
+    ],
+)
+def test_what_is_no_oauth_token(settings: Any, answer: Any, text: str) -> None:
+    found(settings, KAFKA=by_token(lambda _config: answer))
+    with pytest.raises(ImproperlyConfigured, match=re.escape(text)) as raised:
+        Producer(config.producer_options())
+    assert "s3cret" not in str(raised.value)
+
+
+def test_an_oauth_function_that_is_none(settings: Any) -> None:
+    found(settings, KAFKA=by_token("s3cret"))
+    with pytest.raises(ImproperlyConfigured, match="must be a function"):
+        Producer(config.producer_options())

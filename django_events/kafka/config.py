@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from django_events.conf import settings
-from django_events.exceptions import SettingsError
-from django_events.kafka import names, spec
+from django_events.exceptions import BrokerUnavailable, SettingsError
+from django_events.kafka import names, security, spec
+from django_events.kafka.secrets import Hidden, hidden, reveal
 
 ALIASES = {
     "metadata.broker.list": "bootstrap.servers",
@@ -21,6 +22,7 @@ ALIASES = {
     "compression.type": "compression.codec",
     "queue.buffering.max.ms": "linger.ms",
     "auto.commit.enable": "enable.auto.commit",
+    "sasl.mechanism": "sasl.mechanisms",
 }
 """Other names that librdkafka knows for an option."""
 
@@ -58,17 +60,23 @@ _SAME = {"-1": "all", "true": "true", "false": "false"}
 
 def problems() -> Iterator[str]:
     """Everything wrong with the Kafka options in the settings, each as a sentence that names value and remedy."""
-    yield from _problems_of("KAFKA", settings.KAFKA)
-    yield from _problems_of("KAFKA_PRODUCER", settings.KAFKA_PRODUCER)
-    yield from _problems_of("KAFKA_CONSUMER", settings.KAFKA_CONSUMER)
+    for setting in ("KAFKA", "KAFKA_PRODUCER", "KAFKA_CONSUMER"):
+        yield from _problems_of(setting, _given(setting))
+    seen = set()
+    for setting in ("KAFKA_PRODUCER", "KAFKA_CONSUMER"):
+        for problem in security.problems(resolve_aliases(_given("KAFKA")) | resolve_aliases(_given(setting))):
+            if problem not in seen:
+                seen.add(problem)
+                yield problem
     try:
         names.check_prefix(settings.PREFIX)
     except Exception as error:
         yield f"settings.DJANGO_EVENTS['PREFIX']: {error}"
 
 
-def producer_options(*, gapless: bool = True) -> dict[str, Any]:
-    """The options of a producer, values of functions resolved; raises SettingsError for a loss-making one.
+def producer_options(*, gapless: bool = True, resolve: "Resolve | None" = None) -> dict[str, Any]:
+    """The options of a producer, values of functions resolved; raises SettingsError for a loss-making one, and
+    BrokerUnavailable if a function raises. Secrets are ``Hidden``.
 
     With ``gapless`` a batch that the broker refuses ends the producer instead of being overtaken by the next.
     """
@@ -78,7 +86,7 @@ def producer_options(*, gapless: bool = True) -> dict[str, Any]:
     }
     # One record above a topic's limit fails its whole batch: no batch may be above the smallest limit.
     defaults = PRODUCER_DEFAULTS | {"batch.size": min(1_000_000, spec.smallest_limit())}
-    return _merged(defaults, settings.KAFKA, settings.KAFKA_PRODUCER, fixed)
+    return _merged(defaults, "KAFKA_PRODUCER", fixed, resolve)
 
 
 def letter_producer_options() -> dict[str, Any]:
@@ -89,13 +97,13 @@ def letter_producer_options() -> dict[str, Any]:
     }
     # Below the limit of every dead-letter topic, so that one letter above it fails no other.
     defaults = PRODUCER_DEFAULTS | {"batch.size": spec.HEADROOM}
-    return _merged(defaults, settings.KAFKA, settings.KAFKA_PRODUCER, fixed)
+    return _merged(defaults, "KAFKA_PRODUCER", fixed)
 
 
-def consumer_options(group: str) -> dict[str, Any]:
+def consumer_options(group: str, *, resolve: "Resolve | None" = None) -> dict[str, Any]:
     """The options of a consumer of this group, values of functions resolved; raises SettingsError likewise."""
     fixed = CONSUMER_FIXED | {"group.id": names.on_wire(group)}
-    options = _merged(CONSUMER_DEFAULTS, settings.KAFKA, settings.KAFKA_CONSUMER, fixed)
+    options = _merged(CONSUMER_DEFAULTS, "KAFKA_CONSUMER", fixed, resolve)
     if options["group.protocol"] == "consumer":  # KIP-848: the broker decides these, and librdkafka refuses them
         for name in ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"):
             options.pop(name, None)
@@ -109,12 +117,22 @@ def letter_consumer_options(group: str) -> dict[str, Any]:
 
 def admin_options() -> dict[str, Any]:
     """The options of a client that only asks about topics and creates them."""
-    return _merged({"log.connection.close": False}, settings.KAFKA, {}, {})
+    return _merged({"log.connection.close": False}, None, {})
+
+
+def renewed_credentials() -> tuple[Hidden, Hidden] | None:
+    """User and password of a consumer as they are now; None if neither comes from a function."""
+    given = resolve_aliases(_given("KAFKA")) | resolve_aliases(_given("KAFKA_CONSUMER"))
+    names_of_both = ("sasl.username", "sasl.password")
+    if not any(is_function(name, given.get(name)) for name in names_of_both):
+        return None
+    user, password = (_resolved(name, given.get(name)) for name in names_of_both)
+    return user, password
 
 
 def brokers() -> str:
     """The configured broker list, for people to read; empty if there is none."""
-    given = resolve_aliases(settings.KAFKA).get("bootstrap.servers", "")
+    given = resolve_aliases(_given("KAFKA")).get("bootstrap.servers", "")
     return str(_resolved("bootstrap.servers", given))
 
 
@@ -123,19 +141,35 @@ def resolve_aliases(options: Mapping[str, Any]) -> dict[str, Any]:
     return {ALIASES.get(name, name): value for name, value in options.items()}
 
 
+def is_function(name: str, value: Any) -> bool:
+    """Whether it is a function that gives the value; librdkafka's own callbacks are not."""
+    return callable(value) and not name.endswith("_cb") and name not in ("logger", "on_commit", "on_delivery")
+
+
+Resolve = Callable[[str, Any], Any]
+"""From an option's name and what the settings have for it to its value; None for no value."""
+
+
+def _given(setting: str) -> dict[Any, Any]:
+    """The options in this setting, with secrets hidden before anybody works on them."""
+    return {name: hidden(str(name), value) for name, value in getattr(settings, setting).items()}
+
+
 def _merged(
-    defaults: Mapping[str, Any], common: Mapping[str, Any], own: Mapping[str, Any], fixed: Mapping[str, Any]
+    defaults: Mapping[str, Any], own: str | None, fixed: Mapping[str, Any], resolve: Resolve | None = None
 ) -> dict[str, Any]:
+    """``own`` is the setting for this kind of client, which is in front of KAFKA."""
     found = next(problems(), None)
     if found:
         raise SettingsError(found)
-    given = resolve_aliases(common) | resolve_aliases(own)
+    given = resolve_aliases(_given("KAFKA")) | resolve_aliases(_given(own) if own else {})
     if not given.get("bootstrap.servers"):
         raise SettingsError(
             "settings.DJANGO_EVENTS['KAFKA'] names no broker. Set 'bootstrap.servers', for example "
             "{'bootstrap.servers': 'kafka1:9092,kafka2:9092'}."
         )
-    resolved = {name: _resolved(name, value) for name, value in given.items()}
+    resolve = resolve or _resolved
+    resolved = {name: resolve(name, value) for name, value in given.items()}
     found = next(_problems_of("KAFKA", resolved), None)  # what a function has returned
     if found:
         raise SettingsError(found)
@@ -143,9 +177,15 @@ def _merged(
 
 
 def _resolved(name: str, value: Any) -> Any:
-    """The value, or what its function returns; librdkafka's own callbacks stay what they are."""
-    is_value = callable(value) and not name.endswith("_cb") and name not in ("logger", "on_commit", "on_delivery")
-    return value() if is_value else value
+    """The value, or what its function returns now, hidden if it may be a secret."""
+    if not is_function(name, value):
+        return value
+    try:
+        return hidden(name, value())
+    except Exception as error:
+        raise BrokerUnavailable(
+            f"The function for {name!r} in settings.DJANGO_EVENTS['KAFKA'] raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _problems_of(setting: str, options: Mapping[Any, Any]) -> Iterator[str]:
@@ -159,6 +199,8 @@ def _problems_of(setting: str, options: Mapping[Any, Any]) -> Iterator[str]:
         if name in seen:
             yield f"{where} is the same option as {seen[name]!r}. Keep one of them."
         seen[name] = given_name
+        if name.startswith(("sasl.", "ssl.")) and not security.is_plain(value):
+            yield f"{where} must be a text, not a {type(reveal(value)).__name__}. Correct it."
         rule = _RULES.get(name)
         if rule and not callable(value) and not rule[0](value):
             yield f"{where} is {value!r}, but {rule[1]}. Remove it."

@@ -1,13 +1,12 @@
 """What clients of librdkafka say when something is wrong, in sentences for people."""
 
-from collections.abc import Iterator
+import re
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from django_events.exceptions import BrokerUnavailable, KafkaRefused, SettingsError
+from django_events.exceptions import BrokerUnavailable, KafkaRefused
 from django_events.kafka import config
 
 
@@ -18,13 +17,13 @@ class LastError:
         self.error: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
-        self.error = error
+        if self.error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:  # which comes after what says why
+            self.error = error
 
 
 def no_answer(error: KafkaException, last: LastError) -> str:
     """That Kafka did not answer, with the reason that the client learned last (a refused password, a wrong port)."""
-    reason = last.error.str() if last.error else error.args[0].str()
-    return f"Kafka at {config.brokers()} does not answer: {reason}"
+    return f"Kafka at {config.brokers()} does not answer: {explained(last.error or error.args[0])}"
 
 
 _ABSENCE = frozenset((KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE))
@@ -44,13 +43,35 @@ def answer_of(asked: "Future[Any]", what: str, last: LastError) -> Any:
         raise KafkaRefused(f"Kafka does not {what}: {error.args[0].str()}") from error
 
 
-@contextmanager
-def refused_options_named() -> Iterator[None]:
-    """Around the making of a client: raises SettingsError for an option that librdkafka does not take."""
-    try:
-        yield
-    except (KafkaException, TypeError, ValueError) as error:
-        reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-        raise SettingsError(
-            f"librdkafka does not take the Kafka options in settings.DJANGO_EVENTS: {reason}. Correct or remove it."
-        ) from error
+def explained(error: KafkaError) -> str:
+    """What went wrong, and which option to look at if it is one's fault. The same each time that it is the same."""
+    remedy = remedy_of(error)
+    return f"{_text(error)}. {remedy}" if remedy else _text(error)
+
+
+def remedy_of(error: KafkaError) -> str | None:
+    """Which option to look at; None if it is no option's fault, as far as we can tell."""
+    text = error.str()
+    options = next((options for pattern, options in _OPTIONS_AT_FAULT if pattern.search(text)), None)
+    return f"Check {options} in settings.DJANGO_EVENTS['KAFKA']" if options else None
+
+
+def _text(error: KafkaError) -> str:
+    return _DIFFERS_EACH_TIME.sub("", error.str()).strip()
+
+
+_DIFFERS_EACH_TIME = re.compile(r"^\w+://\S+: | \(after \d+ms in [^)]*\)|, \d+ identical error\(s\) suppressed")
+"""Which broker it was, and how long it took: with it each try would look like news."""
+
+_OPTIONS_AT_FAULT = tuple(
+    (re.compile(pattern, re.IGNORECASE), options)
+    for pattern, options in (
+        ("invalid_token|OAUTHBEARER token|OAuth token", "what the function 'oauth_cb' returns"),
+        ("mechanism handshake failed", "'sasl.mechanisms' and 'security.protocol'"),
+        ("SASL authentication error", "'sasl.username' and 'sasl.password'"),
+        ("certificate verify failed", "'ssl.ca.location', and that the brokers' certificates are for their names,"),
+        ("tls alert", "'ssl.certificate.location' and 'ssl.key.location'"),
+        ("security.protocol|SSL handshake failed|PLAINTEXT broker listener", "'security.protocol'"),
+    )
+)
+"""What librdkafka and Kafka say, and the options that it is about; the first that fits counts."""

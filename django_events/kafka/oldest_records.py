@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import confluent_kafka
 from confluent_kafka import KafkaError, TopicPartition
 
-from django_events.kafka import config, names
+from django_events.kafka import clients, config, names
 from django_events.kafka.consumer import LONGEST_POLL
-from django_events.kafka.errors import LastError, refused_options_named
-from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka.errors import LastError
 from django_events.kafka.record import Partition
 
 Timestamp = int | None
@@ -34,8 +33,7 @@ class OldestRecords:
             "enable.partition.eof": True,
             "error_cb": LastError(),
         }
-        with refused_options_named():
-            self._client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+        self._client = clients.make(confluent_kafka.Consumer, options)
 
     def at(self, offsets: Mapping[Partition, int], timeout: float) -> dict[Partition, Timestamp | bool]:
         """The time of the first record at or after each offset; False if there is none up to the partition's end.

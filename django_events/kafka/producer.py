@@ -18,9 +18,8 @@ from confluent_kafka.admin import TopicMetadata
 
 from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import names
-from django_events.kafka.errors import LastError, no_answer, refused_options_named
-from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka import clients, names
+from django_events.kafka.errors import LastError, explained, no_answer, remedy_of
 from django_events.kafka.record import Record
 
 ROW_ERRORS = frozenset(
@@ -84,8 +83,7 @@ class Producer:
     def __init__(self, options: dict[str, Any]) -> None:
         """``options`` as ``config`` makes them for a producer. Does not connect."""
         self._last_error = LastError()
-        with refused_options_named():
-            self._client = confluent_kafka.Producer(options | {"error_cb": self._last_error}, logger=QUIET_LOGGER)
+        self._client = clients.make(confluent_kafka.Producer, options | {"error_cb": self._last_error})
         self._pid = os.getpid()
         self._leaderless: dict[str, list[int]] = {}
         """By wire name of each topic that is there, its partitions without leader."""
@@ -122,7 +120,7 @@ class Producer:
 
     def send(self, records: Iterable[tuple[int, Record]], timeout: float) -> Deliveries:
         """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
-        self._produced, self._reports = 0, []
+        self._produced, self._reports, self._last_error.error = 0, [], None
         deadline = time.monotonic() + timeout
         trouble = self._produce(records, deadline)
         if crash_points.armed:
@@ -130,10 +128,15 @@ class Producer:
         trouble += self._wait(deadline)
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
-            trouble.append(f"no acknowledgement within {timeout:g} s")
+            trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
         result.other_errors.extend(trouble)
         self.spent = bool(result.failure)
         return result
+
+    def _what_is_to_be_mended(self) -> str:
+        """What has happened during this ``send`` that only a person can mend, such as a password that was changed."""
+        error = self._last_error.error
+        return f": {explained(error)}" if error and remedy_of(error) else ""
 
     def discard(self) -> None:
         """Give up what has not been sent and let go of the client. Does not wait for acknowledgements."""

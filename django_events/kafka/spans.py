@@ -10,10 +10,9 @@ import confluent_kafka
 from confluent_kafka import KafkaError, TopicPartition
 
 from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import config, names, positions, topics
+from django_events.kafka import clients, config, names, positions, topics
 from django_events.kafka.consumer import LONGEST_POLL, received
-from django_events.kafka.errors import LastError, refused_options_named
-from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka.errors import LastError, explained
 from django_events.kafka.positions import Position
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.stopping import Stop
@@ -58,8 +57,7 @@ class Reader:
             "enable.partition.eof": True,
             "error_cb": self.last_error,
         }
-        with refused_options_named():
-            self.client = confluent_kafka.Consumer(options, logger=QUIET_LOGGER)
+        self.client = clients.make(confluent_kafka.Consumer, options)
 
     def read(self, wanted: Collection[Span], stop: Stop | None = None) -> Iterator[ReceivedRecord]:
         """The records of these spans, each partition in order, until ``stop``. Raises BrokerUnavailable if Kafka falls
@@ -73,7 +71,7 @@ class Reader:
             if polled is None or (error and error.code() != KafkaError._PARTITION_EOF):
                 quiet += LONGEST_POLL  # librdkafka goes on after an error, and tells of it for as long as it lasts
                 if quiet >= SILENCE:
-                    why = f": {error.str()}" if error else ""
+                    why = f": {explained(error)}" if error else ""
                     raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s{why}.")
                 continue
             quiet = 0.0

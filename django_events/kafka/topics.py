@@ -12,9 +12,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import config, names, spec
-from django_events.kafka.errors import LastError, no_answer, refused_options_named
-from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka import clients, config, names, spec
+from django_events.kafka.errors import LastError, no_answer
 
 logger = logging.getLogger("django_events.kafka")
 
@@ -39,9 +38,7 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
 def client() -> tuple[AdminClient, LastError]:
     """A client that asks about topics and creates them, and what it learns of its troubles."""
     last_error = LastError()
-    options = config.admin_options() | {"error_cb": last_error}
-    with refused_options_named():
-        return AdminClient(options, logger=QUIET_LOGGER), last_error
+    return clients.make(AdminClient, config.admin_options() | {"error_cb": last_error}), last_error
 
 
 def metadata(admin: AdminClient, last_error: LastError, timeout: float) -> ClusterMetadata:

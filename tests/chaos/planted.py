@@ -100,8 +100,8 @@ def _producing_on_after_a_failure() -> None:
 
     options = config.producer_options
 
-    def not_gapless(*, gapless: bool = True) -> dict[str, Any]:
-        return options(gapless=False)
+    def not_gapless(*, gapless: bool = True, resolve: config.Resolve | None = None) -> dict[str, Any]:
+        return options(gapless=False, resolve=resolve)
 
     config.producer_options = not_gapless
 

@@ -29,6 +29,10 @@ class KafkaNode(Server):
         """What is special to this node; it adds to what all have."""
         raise NotImplementedError
 
+    def credentials(self) -> list[str]:
+        """Options of the storage's formatting, with the passwords that Kafka keeps there."""
+        return []
+
     def prepare(self) -> None:
         self._jars = kafka_jars()
         self.folder.mkdir(parents=True)
@@ -36,7 +40,11 @@ class KafkaNode(Server):
         text = "".join(f"{name}={value}\n" for name, value in properties.items())
         (self.folder / "server.properties").write_text(text)
         tool = self._java(
-            "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster_id}", "-c", "server.properties"
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={self._cluster_id}",
+            *("-c", "server.properties"),
+            *self.credentials(),
         )
         done = subprocess.run(tool, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
