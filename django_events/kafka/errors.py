@@ -23,7 +23,10 @@ class LastError:
 
 def no_answer(error: KafkaException, last: LastError) -> str:
     """That Kafka did not answer, with the reason that the client learned last (a refused password, a wrong port)."""
-    return f"Kafka at {config.brokers()} does not answer: {explained(last.error or error.args[0])}"
+    told = last.error or error.args[0]
+    # librdkafka does not report a connection that is closed at once, as one without TLS is where TLS is expected.
+    is_all = told.code() == KafkaError._ALL_BROKERS_DOWN
+    return f"Kafka at {config.brokers()} does not answer: {_ALL_CLOSED if is_all else explained(told)}"
 
 
 _ABSENCE = frozenset((KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE))
@@ -59,6 +62,11 @@ def remedy_of(error: KafkaError) -> str | None:
 def _text(error: KafkaError) -> str:
     return _DIFFERS_EACH_TIME.sub("", error.str()).strip()
 
+
+_ALL_CLOSED = (
+    "no broker keeps a connection open. If they run, check 'bootstrap.servers' and 'security.protocol' in "
+    "settings.DJANGO_EVENTS['KAFKA']"
+)
 
 _DIFFERS_EACH_TIME = re.compile(r"^\w+://\S+: | \(after \d+ms in [^)]*\)|, \d+ identical error\(s\) suppressed")
 """Which broker it was, and how long it took: with it each try would look like news."""
