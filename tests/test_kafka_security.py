@@ -240,7 +240,7 @@ def test_a_token_that_ends_is_replaced_before_it_does(secure: SecureKafka, insid
 
 
 def test_each_new_client_asks_for_the_password(secure: SecureKafka, use: Use) -> None:
-    given = []
+    given: list[str] = []
 
     def password() -> str:
         given.append(PASSWORD if given else OTHER_PASSWORD)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_SECRET = re.compile(r"^(sasl|ssl)[._]|pass|secret|token|key", re.IGNORECASE)
+_SECRET = re.compile(r"^(sasl|ssl)[._]|pass|secret|token|key|oauth", re.IGNORECASE)
 """Names of options, also misspelt ones. That some of these are no secrets costs nothing: no text needs their values."""
 
 
