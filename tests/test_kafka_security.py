@@ -122,8 +122,10 @@ def really(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka is given little time, and is tried again soon."""
-    monkeypatch.setattr(courier, "CONNECT_WAIT", 0.8)
-    monkeypatch.setattr(letter_writer, "WAIT", 0.8)
+    monkeypatch.setattr(courier, "CONNECT_WAIT", 0.6)
+    monkeypatch.setattr(letter_writer, "WAIT", 0.6)
+    metadata = topics.metadata
+    monkeypatch.setattr(topics, "metadata", lambda admin, last_error, _timeout: metadata(admin, last_error, 0.6))
     monkeypatch.setattr(relay, "OUTAGE", Backoff(first=0.05, max=0.1))
 
 
@@ -182,13 +184,18 @@ def test_who_is_not_let_in_is_told_why_and_loses_nothing(
         assert re.search(why, told[0])
     assert [row.error for row in OutgoingEvent.objects.all()] == [None]
     with pytest.raises(DeliveryFailed, match=why):
-        entry_made.send_now(EntryMade("now", 1), key="now", timeout=0.8)
+        entry_made.send_now(EntryMade("now", 1), key="now", timeout=0.6)
     with pytest.raises(CommandError, match=why):
-        call_command("events", "topics", "--timeout=0.8")
+        call_command("events", "topics", "--timeout=0.6")
 
 
 def test_a_group_that_is_not_let_in_says_so_and_is_when_the_password_is_right(
-    secure: SecureKafka, use: Use, ward: ConsumerGroup, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    secure: SecureKafka,
+    use: Use,
+    ward: ConsumerGroup,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
     password = [OTHER_PASSWORD]
     use(by_password(secure, "SCRAM-SHA-512", lambda: password[0]))
@@ -234,7 +241,7 @@ def test_a_token_that_ends_is_replaced_before_it_does(secure: SecureKafka, insid
         wait_for(handled.is_set)
         handled.clear()
         clients = tokens.given
-        wait_for(lambda: tokens.given >= clients + 4)
+        wait_for(lambda: tokens.given >= clients + 3)
         make_entry("ann")
         wait_for(handled.is_set)
 
@@ -248,7 +255,7 @@ def test_each_new_client_asks_for_the_password(secure: SecureKafka, use: Use) ->
 
     use(by_password(secure, "PLAIN", password))
     with pytest.raises(CommandError, match=PASSWORD_AT_FAULT):
-        call_command("events", "topics", "--timeout=0.8")
+        call_command("events", "topics", "--timeout=0.6")
     call_command("events", "topics", "--json", stdout=StringIO())
     assert given == [OTHER_PASSWORD, PASSWORD]
 

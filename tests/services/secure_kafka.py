@@ -61,6 +61,7 @@ class SecureKafka(KafkaNode):
             "listener.name.sasl.oauthbearer.sasl.server.callback.handler.class": (
                 f"{_JAAS}.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
             ),
+            "connection.failed.authentication.delay.ms": 0,  # an answer at once
             "connections.max.reauth.ms": 3_600_000,  # a session ends with its token, if the token ends earlier
         }
 
