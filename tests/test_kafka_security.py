@@ -18,6 +18,7 @@ from django_events import ConsumerGroup, Event, OnFailure
 from django_events.consuming import letter_writer
 from django_events.consuming.service import Service
 from django_events.exceptions import DeliveryFailed
+from django_events.kafka import topics
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.producer import Producer
 from django_events.models import DeadLetter, OutgoingEvent
