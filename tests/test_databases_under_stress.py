@@ -5,6 +5,8 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -26,17 +28,16 @@ ACCOUNTS, ENTRIES = 10, 600
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def database() -> Iterator[PostgresServer]:
     """A PostgreSQL for the handlers alone, which tests may crash. The senders have another."""
-    folder = tmp_path_factory.mktemp("stressed")
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # PostgreSQL and PgBouncer run as another user
-    server = PostgresServer(folder / "postgres")
-    with unavailable_said():
-        server.prepare()
-        server.restart()
-    yield server
-    server.stop()
+    with TemporaryDirectory(prefix="django-events-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL and PgBouncer run as another user
+        server = PostgresServer(Path(folder) / "postgres")
+        with unavailable_said():
+            server.prepare()
+            server.restart()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
