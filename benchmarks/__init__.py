@@ -1,1 +1,1 @@
-"""What the product is measured against: hand-written loops, in the same run and on the same parts."""
+"""The product against loops written by hand, in the same run and on the same parts: ``./dev bench``."""

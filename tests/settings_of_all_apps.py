@@ -3,4 +3,4 @@
 from tests.chaos.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos", "benchmarks.site"]

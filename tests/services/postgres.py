@@ -54,9 +54,16 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": 200,
+            **self._what_counts_statements(),
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         return [str(self._programs / "postgres"), "-D", "data", *arguments]
+
+    def _what_counts_statements(self) -> dict[str, object]:
+        """pg_stat_statements, where PostgreSQL came with it: what an event costs is counted in statements."""
+        pg_config = subprocess.run([self._programs / "pg_config", "--pkglibdir"], capture_output=True, text=True)
+        library = Path(pg_config.stdout.strip()) / "pg_stat_statements.so"
+        return {"shared_preload_libraries": "pg_stat_statements"} if library.exists() else {}
 
     def crash(self) -> None:
         """End it by its "immediate shutdown": nobody is waited for, and the next start recovers from the log."""

@@ -1,7 +1,7 @@
-"""The loop that one would write by hand: sends the rows of the outbox in order, and does nothing else.
+"""Sends the rows of the outbox in their order, and does nothing else.
 
 It locks free lanes, reads the oldest rows, produces all, waits, deletes them by id, commits. The same key, body and
-headers as the product's, from the same tables; but no outage, no refused row and no missing topic would it survive.
+headers as the product's, from the same tables.
 """
 
 from typing import Any
@@ -10,12 +10,15 @@ import msgspec
 import psycopg
 from confluent_kafka import Producer
 
+from benchmarks.child import Clock
+
 ROWS = 1_000
+LANES = 16
 
 LOCK = """
     SELECT topic, number FROM django_events_lane l
     WHERE EXISTS (SELECT FROM django_events_outgoingevent o WHERE o.topic = l.topic AND o.lane = l.number)
-    FOR UPDATE SKIP LOCKED
+    LIMIT %s FOR UPDATE SKIP LOCKED
 """
 READ = """
     SELECT o.id, o.topic, o.key, o.value, o.headers
@@ -30,8 +33,24 @@ PLANS = (
 )
 
 
-def drain(database_url: str, servers: str, prefix: str) -> int:
-    """Send everything that waits; the number of rows."""
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def run(clock: Clock, database: str, servers: str, prefix: str, processes: int) -> dict[str, Any]:
+    """Send everything that waits; several processes share the lanes."""
+    lanes = LANES // processes
+    with psycopg.connect(database) as connection:
+        clock.wait_for_start()
+        producer = make_producer(servers)
+        sent = 0
+        while count := send_round(connection, producer, prefix, lanes):
+            sent += count
+        clock.end()
+    return {"sent": sent}
+
+
+def make_producer(servers: str) -> Producer:
+    """A producer that Kafka has answered."""
     producer = Producer(
         {
             "bootstrap.servers": servers,
@@ -41,22 +60,20 @@ def drain(database_url: str, servers: str, prefix: str) -> int:
             "partitioner": "murmur2_random",
         }
     )
-    sent = 0
-    with psycopg.connect(database_url) as connection:
-        while count := _round(connection, producer, prefix):
-            sent += count
-    return sent
+    producer.list_topics(timeout=10)
+    return producer
 
 
-def _round(connection: "psycopg.Connection[tuple[Any, ...]]", producer: Producer, prefix: str) -> int:
+def send_round(connection: Connection, producer: Producer, prefix: str, lanes: int = LANES) -> int:
+    """Send the oldest rows of the lanes that nobody holds; their number."""
     decode = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
     with connection.transaction(), connection.cursor(binary=True) as cursor:
         connection.execute(PLANS)
-        lanes = cursor.execute(LOCK).fetchall()
-        if not lanes:
+        locked = cursor.execute(LOCK, [lanes]).fetchall()
+        if not locked:
             return 0
-        topics, numbers = zip(*lanes, strict=True)
-        rows = cursor.execute(READ, [list(topics), list(numbers), ROWS // len(lanes)]).fetchall()
+        topics, numbers = zip(*locked, strict=True)
+        rows = cursor.execute(READ, [list(topics), list(numbers), ROWS // len(locked)]).fetchall()
         for id, topic, key, value, headers in rows:
             producer.produce(prefix + topic, value, key, headers=[*decode(headers), ("ce_sequence", b"%019d" % id)])
         assert producer.flush(60) == 0

@@ -1,0 +1,79 @@
+"""One process of a run: sets up, says that it is ready, waits for the start, works, reports. ``processes`` starts it.
+
+usage: python -m benchmarks.child MODULE ARGUMENTS
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROFILE = "BENCHMARK_PROFILE"
+"""The environment variable with the folder in which each process leaves its flame graph."""
+
+
+class Clock:
+    """What is timed in this process: from ``wait_for_start``, or a later ``begin``, to ``end``."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = self._cpu_began = self._cpu_ended = 0.0
+
+    def wait_for_start(self) -> None:
+        """Call it when all is set up; returns when all processes of the run are."""
+        print("ready", flush=True)
+        sys.stdin.readline()
+        self.begin()
+
+    def begin(self) -> None:
+        """What is timed begins only now."""
+        self.began, self._cpu_began = time.monotonic(), time.process_time()
+
+    def end(self) -> None:
+        """What is timed ends; closing and checking are not."""
+        self.ended, self._cpu_ended = time.monotonic(), time.process_time()
+
+    @property
+    def cpu(self) -> float:
+        return self._cpu_ended - self._cpu_began
+
+
+def peak_memory() -> int:
+    """Bytes that this process had at most. Not ``ru_maxrss``: that begins with what our parent had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def set_up_django() -> None:
+    """What modules import as their first line, before models."""
+    import django
+
+    django.setup()
+
+
+def main(module: str, arguments: dict[str, Any]) -> None:
+    clock = Clock()
+    run = importlib.import_module(module).run
+    if folder := os.environ.get(PROFILE):
+        from benchmarks.profiling import profiled
+
+        with profiled(Path(folder) / f"{module}-{os.getpid()}.svg"):
+            told = run(clock, **arguments)
+    else:
+        told = run(clock, **arguments)
+    if not clock.ended:
+        clock.end()
+    report = {
+        "began": clock.began,
+        "ended": clock.ended,
+        "cpu": clock.cpu,
+        "memory": peak_memory(),
+        "told": told,
+    }
+    print("report " + json.dumps(report), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,130 @@
+"""What a run costs the servers: statements, bytes of the write-ahead log, dead tuples, processor time."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+from benchmarks.place import OURS
+
+OWN_LOOK = "benchmark_looks"
+"""A name in each statement of ours, by which it is not counted."""
+
+STATEMENTS = f"""
+    SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements
+    WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query NOT LIKE '%{OWN_LOOK}%'
+"""
+DEAD_TUPLES = f"SELECT coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint AS {OWN_LOOK} FROM pg_stat_user_tables"
+WAL = f"SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint AS {OWN_LOOK}"
+OTHERS = f"""
+    SELECT count(*) AS {OWN_LOOK} FROM pg_stat_activity WHERE datname = current_database()
+    AND backend_type = 'client backend' AND application_name <> '{OURS}'
+"""
+HAS_STATEMENTS = f"SELECT count(*) AS {OWN_LOOK} FROM pg_extension WHERE extname = 'pg_stat_statements'"
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counters of one database; the difference of two is what happened between."""
+
+    statements: int | None
+    """As PostgreSQL counts them, BEGIN and COMMIT too; None where it does not (pg_stat_statements is not loaded)."""
+    wal: int
+    """Bytes, of the whole server."""
+    dead_tuples: int
+    """Rows that were updated or deleted."""
+
+    def since(self, before: "Counts") -> "Counts":
+        known = self.statements is not None and before.statements is not None
+        return Counts(
+            (self.statements or 0) - (before.statements or 0) if known else None,
+            self.wal - before.wal,
+            self.dead_tuples - before.dead_tuples,
+        )
+
+
+def can_count_statements(connection: Connection) -> bool:
+    """Whether the connection's database has pg_stat_statements; creates it if the server has loaded it."""
+    loaded = f"SELECT current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%' AS {OWN_LOOK}"
+    if _one(connection, loaded):
+        connection.execute(f"/* {OWN_LOOK} */ CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    return bool(_one(connection, HAS_STATEMENTS))
+
+
+def counts(connection: Connection) -> Counts:
+    """The counters of the connection's database. Those of open connections may still lag behind."""
+    connection.execute(f"SELECT pg_stat_clear_snapshot() AS {OWN_LOOK}")
+    statements = int(_one(connection, STATEMENTS)) if _one(connection, HAS_STATEMENTS) else None
+    return Counts(statements, int(_one(connection, WAL)), int(_one(connection, DEAD_TUPLES)))
+
+
+def wait_for_others(connection: Connection, timeout: float = 30.0) -> None:
+    """Wait until nobody else is connected: only then has everybody told the server what he did."""
+    deadline = time.monotonic() + timeout
+    while _one(connection, OTHERS):
+        assert time.monotonic() < deadline, "somebody stays connected to the database of a run that is over"
+        time.sleep(0.01)
+
+
+def _one(connection: Connection, sql: str) -> Any:
+    row = connection.execute(sql).fetchone()
+    assert row
+    return row[0]
+
+
+def servers_cpu(database: str, bootstrap_servers: str) -> dict[str, float]:
+    """Seconds of processor that the servers have used so far; none of a server on another machine."""
+    ports = {"PostgreSQL": urlsplit(database).port or 5432, "Kafka": urlsplit(f"//{bootstrap_servers}").port or 9092}
+    listeners = {name: _listening_on(port) for name, port in ports.items()}
+    return {name: _cpu_of_tree(pid) for name, pid in listeners.items() if pid}
+
+
+def _listening_on(port: int) -> int | None:
+    """The process that listens on this port of ours; the oldest, where children have it, too."""
+    inode = next(_listening_sockets(port), None)
+    holders = [pid for pid in _pids() if inode and f"socket:[{inode}]" in _open_files(pid)]
+    return min(holders, key=lambda pid: int(_stat(pid)[19]), default=None)
+
+
+def _listening_sockets(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _cpu_of_tree(root: int) -> float:
+    """Of a process, its children that have ended, and its descendants."""
+    stats = {pid: stat for pid in _pids() if (stat := _stat(pid))}
+    wanted = {root}
+    while found := {pid for pid, stat in stats.items() if int(stat[1]) in wanted} - wanted:
+        wanted |= found
+    ticks = sum(sum(map(int, stats[pid][11:15])) for pid in wanted if pid in stats)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name; empty if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _open_files(pid: int) -> set[str]:
+    try:
+        return {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()

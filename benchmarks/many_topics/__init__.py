@@ -1,0 +1,1 @@
+"""An app that declares as many topics as it is told to."""

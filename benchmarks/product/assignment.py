@@ -1,0 +1,26 @@
+"""``manage.py consume`` until its group has partitions."""
+
+from typing import Any
+
+from benchmarks.child import Clock, set_up_django
+
+set_up_django()
+
+from django.db import connections  # noqa: E402
+
+from benchmarks.product.consume import declare  # noqa: E402
+from django_events import ConsumerGroup  # noqa: E402
+from django_events.consuming.service import Service  # noqa: E402
+
+
+def run(clock: Clock, group: str) -> dict[str, Any]:
+    declared = ConsumerGroup(group)
+    declare(declared, "no-op", 0, 0.0)
+    service = Service([declared])
+    clock.wait_for_start()
+    service.start()
+    assert service.wait_until_assigned(60), "no partitions were assigned"
+    clock.end()
+    service.stop(30)
+    connections.close_all()
+    return {}

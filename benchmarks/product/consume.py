@@ -1,0 +1,83 @@
+"""``manage.py consume`` until all records are handled."""
+
+import time
+from typing import Any
+
+from benchmarks.child import Clock, set_up_django
+
+set_up_django()
+
+from django.db import connection, connections  # noqa: E402
+
+import django_events  # noqa: E402
+from benchmarks.counters import OWN_LOOK  # noqa: E402
+from benchmarks.site.events import Measured, measured  # noqa: E402
+from benchmarks.site.models import Effect  # noqa: E402
+from django_events import ConsumerGroup, Event  # noqa: E402
+from django_events.consuming.group import Limits  # noqa: E402
+from django_events.consuming.service import Service  # noqa: E402
+
+BATCH_SIZE = 100
+Calls = list[tuple[str | None, int]]
+
+
+def run(
+    clock: Clock, kind: str, group: str, events: int, workers: int, handlers: int, seconds: float
+) -> dict[str, Any]:
+    declared = ConsumerGroup(group)
+    calls = [declare(declared, kind, number, seconds) for number in range(handlers)]
+    service = Service([declared], limits=Limits(workers=workers))
+    clock.wait_for_start()
+    service.start()
+    assert service.wait_until_assigned(60), "no partitions were assigned"
+    clock.begin()
+    while any(len(each) < events for each in calls):
+        if service.wait(timeout=0.001):
+            raise RuntimeError("the group has ended")
+    if kind in ("insert", "batch"):
+        wait_for_effects(events)
+    clock.end()
+    assert service.stop(30), "a handler did not end"
+    connections.close_all()
+    return {"seen": calls}
+
+
+def declare(group: ConsumerGroup, kind: str, number: int, seconds: float) -> Calls:
+    """Declare a handler; the list of what it was called with."""
+    calls: Calls = []
+
+    def no_op(event: Event[Measured]) -> None:
+        calls.append((event.key, event.payload.number))
+
+    def slow(event: Event[Measured]) -> None:
+        time.sleep(seconds)
+        calls.append((event.key, event.payload.number))
+
+    def insert(event: Event[Measured]) -> None:
+        Effect.objects.create(key=event.key or "", number=event.payload.number)
+        calls.append((event.key, event.payload.number))
+
+    def batch(events: list[Event[Measured]]) -> None:
+        Effect.objects.bulk_create(Effect(key=event.key or "", number=event.payload.number) for event in events)
+        calls.extend((event.key, event.payload.number) for event in events)
+
+    name = f"{kind}-{number}"
+    if kind == "batch":
+        options: dict[str, Any] = {"batch": getattr(django_events, "Batch")(size=BATCH_SIZE)}  # noqa: B009
+        declared: Any = group.exactly_once(measured, name=name, **options)
+        declared(batch)
+    elif kind == "insert":
+        group.exactly_once(measured, name=name)(insert)
+    else:
+        group.idempotent(measured, name=name)(slow if kind == "slow" else no_op)
+    return calls
+
+
+def wait_for_effects(events: int) -> None:
+    """Wait until the last transaction is committed."""
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(f"SELECT count(*) AS {OWN_LOOK} FROM site_effect")
+            if cursor.fetchone()[0] >= events:
+                return
+            time.sleep(0.002)

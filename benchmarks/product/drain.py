@@ -1,0 +1,33 @@
+"""Catch-up until nothing waits. ``manage.py catchup`` does the same, but goes on."""
+
+import time
+from typing import Any
+
+from benchmarks.child import Clock, set_up_django
+
+set_up_django()
+
+from django.db import connections  # noqa: E402
+
+from django_events.producing.catchup import Catchup  # noqa: E402
+from django_events.stopping import Stop  # noqa: E402
+
+
+def run(clock: Clock) -> dict[str, Any]:
+    catchup, stop = Catchup(["default"]), Stop()
+    connections["default"].ensure_connection()
+    clock.wait_for_start()
+    sent = 0
+    while True:
+        result = catchup.one_pass("default", stop)
+        sent += result.sent
+        if result.unanswered:
+            raise RuntimeError(result.unanswered)
+        if not result.sent and not result.left:
+            break
+        if not result.sent:
+            time.sleep(0.01)  # the rest is in the hands of another process
+    clock.end()
+    catchup.close()
+    connections.close_all()
+    return {"sent": sent}

@@ -1,0 +1,19 @@
+"""Waits for others to empty the outbox."""
+
+import time
+
+from django.db import connection
+
+from benchmarks.counters import OWN_LOOK
+
+
+def wait_until_empty(timeout: float = 120.0) -> None:
+    """Return when nothing waits any more. Its look is not counted as a statement of the product's."""
+    deadline = time.monotonic() + timeout
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(f"SELECT EXISTS (SELECT FROM django_events_outgoingevent) AS {OWN_LOOK}")
+            if not cursor.fetchone()[0]:
+                return
+            assert time.monotonic() < deadline, f"events still wait after {timeout:g} s"
+            time.sleep(0.02)

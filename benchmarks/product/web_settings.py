@@ -1,0 +1,7 @@
+"""The same site with the product, and an app with topics."""
+
+from benchmarks.handwritten.web_settings import *  # noqa: F403
+from benchmarks.handwritten.web_settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "django_events", "benchmarks.many_topics"]
+DJANGO_EVENTS = {"SOURCE": "bench"}

@@ -1,0 +1,55 @@
+"""Where the processes of a scenario spend their time: flame graphs of product and yard-stick, made by py-spy.
+
+usage: ./dev profile SCENARIO [--only TEXT] [--full] [--folder FOLDER]
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def profiled(picture: Path) -> Iterator[None]:
+    """Inside, all threads of this process are looked at 200 times a second."""
+    command = ["py-spy", "record", "--pid", str(os.getpid()), "--rate", "200", "--threads", "--output", str(picture)]
+    spy = subprocess.Popen(
+        [str(Path(sys.executable).parent / command[0]), *command[1:], "--duration", "3600"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        spy.send_signal(signal.SIGINT)
+        spy.wait(30)
+
+
+def main(arguments: Sequence[str]) -> int:
+    from benchmarks.__main__ import main as bench
+    from benchmarks.child import PROFILE
+    from benchmarks.scenarios import NAMES
+
+    parser = argparse.ArgumentParser(
+        prog="./dev profile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenario", choices=NAMES)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only variants that have this text in their name")
+    parser.add_argument("--full", action="store_true", help="full sizes; otherwise small ones")
+    parser.add_argument("--folder", type=Path, default=Path("profiles"), help="default: profiles")
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    os.environ[PROFILE] = str(options.folder.absolute())
+    size = [] if options.full else ["--quick"]
+    code = bench([options.scenario, "--repeat", "1", "--only", options.only, *size])
+    print(f"\nFlame graphs are in {options.folder}:")
+    print(*(f"  {picture.name}" for picture in sorted(options.folder.glob("*.svg"))), sep="\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,8 @@
+"""The site that is measured: the test project's settings with the benchmark's own app."""
+
+from testproject.settings import *  # noqa: F403
+from testproject.settings import DJANGO_EVENTS, INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks.site"]
+DJANGO_EVENTS["SOURCE"] = "bench"
+DJANGO_EVENTS["KAFKA_CONSUMER"] = {"session.timeout.ms": 6000}

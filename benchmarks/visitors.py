@@ -1,0 +1,56 @@
+"""gunicorn with a site, and visitors who ask it for something at a steady pace."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import psycopg
+
+from benchmarks.child import Clock
+from benchmarks.handwritten.latency import wait_until_empty
+from benchmarks.pace import at_pace
+from benchmarks.place import OURS
+from tests.services.server import die_with_parent, free_ports
+
+THREADS = 4
+
+
+def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any]:
+    """The moment of each request, by its number. Processor and memory are those of the visitors."""
+    (port,) = free_ports(1)
+    command = ["-m", "gunicorn", "--workers=1", f"--threads={THREADS}", f"--bind=127.0.0.1:{port}", "--log-level=error"]
+    application = f"benchmarks.{package}.web:application"
+    server = subprocess.Popen([sys.executable, *command, application], env=os.environ, preexec_fn=die_with_parent)
+    asked: dict[str, float] = {}
+
+    def ask(thread: int, turn: int) -> None:
+        number = turn * THREADS + thread
+        asked[str(number)] = time.time()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=30).close()
+
+    try:
+        wait_until_it_answers(port)
+        clock.wait_for_start()
+        at_pace(rate, requests, THREADS, ask, lambda: None)
+        clock.end()
+        with psycopg.connect(os.environ["DATABASE_URL"], application_name=OURS) as connection:
+            wait_until_empty(connection)
+    finally:
+        server.terminate()
+        server.wait(30)
+    return {"asked": asked}
+
+
+def wait_until_it_answers(port: int, timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+            return
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline, f"gunicorn does not answer after {timeout:g} s"
+            time.sleep(0.05)

@@ -1,0 +1,124 @@
+"""The benchmark itself: small runs on real parts, the JSON file, and faults in the data that it must see."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import checking, report, result, scenarios
+from benchmarks.filling import Load
+from benchmarks.result import Result
+from tests.processes import ROOT
+
+FIELDS = {"scenario", "variant", "product", "handwritten", "ratio", "unit", "correct", "costs", "problems", "run"}
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def some_result(**changes: object) -> Result:
+    given: dict[str, object] = {
+        "scenario": "drain",
+        "variant": "1 process",
+        "unit": "events/s",
+        "better": "higher",
+        "product": 40_000.0,
+        "handwritten": 50_000.0,
+        "ratio": 0.8,
+        "ratio_range": (0.75, 0.85),
+        "yardstick": "the loop written by hand",
+        "events": 50_000,
+        "repeats": 3,
+        "correct": True,
+        "costs": {"product": result.Costs({"catchup": 0.02}, {"catchup": 70.0}, 0.02, 600.0, 1.0)},
+        "run": result.about_this_run(quick=True),
+    }
+    return Result(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_quick_run_measures_both_sides_and_writes_its_results(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = bench("drain", "consume", "--quick", "--only", "1 p", "--most", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert {each["scenario"] for each in found} == {"drain", "consume"}
+    for each in found:
+        assert each.keys() >= FIELDS
+        assert each["correct"] and not each["problems"]
+        assert each["product"] > 0 and each["handwritten"] > 0 and each["ratio"] > 0
+        assert each["costs"]["product"]["statements"] is not None
+        assert {"PostgreSQL", "Kafka"} < each["costs"]["product"]["cpu"].keys()
+    assert "product, run 1 of 1" in done.stderr, "progress is shown"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["drian"], "there is no scenario 'drian'; choose from drain"),
+        (["--repeat", "0"], "--repeat 0: give a number of at least 1"),
+        (["--compare", "/nowhere.json"], "/nowhere.json is no file of results"),
+        (["--json", "/nowhere/a.json"], "there is no folder /nowhere"),
+        (["drain", "--only", "nothing"], "no variant of drain has 'nothing' in its name"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_to_do(arguments: list[str], text: str) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_all_scenarios_have_variants_with_names_of_their_own() -> None:
+    for scenario in scenarios.NAMES:
+        for quick in (True, False):
+            found = scenarios.variants(scenario, quick=quick)
+            assert {each.scenario for each in found} == {scenario}
+            assert len({each.name for each in found}) == len(found) > 0
+
+
+def test_results_are_read_as_they_were_saved(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    saved = some_result()
+    result.save([saved], file)
+    assert result.load(file) == [saved]
+
+
+def test_a_comparison_tells_better_from_worse() -> None:
+    before = [some_result(), some_result(scenario="latency", better="lower")]
+    now = [some_result(ratio=0.6), some_result(scenario="latency", better="lower", ratio=0.4)]
+    worse, better = report.comparison(now, before)
+    assert "0.80 → 0.60 (-25%) WORSE" in worse
+    assert "0.80 → 0.40 (-50%) better" in better
+
+
+def test_the_report_says_when_data_was_wrong() -> None:
+    text = "\n".join(report.lines([some_result(correct=False, problems=["Kafka: missing"])]))
+    assert "WRONG DATA" in text
+    assert "WRONG: Kafka: missing" in text
+
+
+EXPECTED = Load(events=6, keys=2).expected()
+
+
+def test_right_data_has_no_differences() -> None:
+    assert EXPECTED == {"key-0": [0, 1, 2], "key-1": [0, 1, 2]}
+    assert checking.differences("Kafka", EXPECTED, EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "fault"),
+    [([0, 2], "missing"), ([0, 1, 1, 2], "doubled"), ([0, 2, 1], "out of order")],
+)
+def test_every_fault_of_the_data_is_seen(numbers: list[int], fault: str) -> None:
+    (problem,) = checking.differences("Kafka", EXPECTED | {"key-1": numbers}, EXPECTED)
+    assert problem.startswith(f"Kafka: {fault} in 1 keys, such as 'key-1'")
+
+
+def test_a_key_that_nobody_made_is_seen() -> None:
+    (problem,) = checking.differences("Kafka", EXPECTED | {"strange": [0]}, EXPECTED)
+    assert "'strange', which nobody made" in problem

@@ -1,0 +1,163 @@
+"""What an event costs the database, in counts: a change that adds a statement for each event fails here."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from benchmarks.counters import Counts, can_count_statements, counts, wait_for_others
+from benchmarks.place import OURS
+from django_events import ConsumerGroup, Event
+from django_events.consuming.group import Limits
+from django_events.consuming.service import Service
+from django_events.models import OutgoingEvent, ProcessedEvent
+from django_events.producing.catchup import Catchup
+from django_events.stopping import Stop
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_made
+from tests.ledger.models import Entry
+from tests.services import REQUIRED
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+Counting = Callable[[], AbstractContextManager[SimpleNamespace]]
+
+
+@pytest.fixture
+def counting(transactional_db: None) -> Counting:
+    """``with counting() as found: …``; afterwards ``found.counts`` has what the test's database was asked and did."""
+    import psycopg
+
+    settings = connection.settings_dict
+    address = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
+
+    @contextmanager
+    def count() -> Iterator[SimpleNamespace]:
+        with psycopg.connect(address, autocommit=True, application_name=OURS) as observer:
+            if not can_count_statements(observer):
+                (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)("PostgreSQL has no pg_stat_statements")
+            connections.close_all()
+            wait_for_others(observer)
+            before, found = counts(observer), SimpleNamespace()
+            yield found
+            connections.close_all()  # only then has PostgreSQL been told of everything
+            wait_for_others(observer)
+            found.counts = counts(observer).since(before)
+
+    return count
+
+
+def save_entries(count: int, keys: int = 100) -> None:
+    with transaction.atomic():
+        entry_made.send_many(
+            [entry_made.event(EntryMade(f"a{n % keys}", n // keys), key=f"a{n % keys}") for n in range(count)]
+        )
+
+
+def per_event(found: SimpleNamespace, events: int) -> tuple[float, float, float]:
+    """Statements, bytes of the log, dead tuples."""
+    made: Counts = found.counts
+    assert made.statements is not None
+    return made.statements / events, made.wal / events, made.dead_tuples / events
+
+
+def test_draining_costs_few_statements_and_one_dead_tuple_for_each_event(broker: Broker, counting: Counting) -> None:
+    broker.create("ledger.entry-made")
+    save_entries(3_000)
+    with counting() as found:
+        assert Catchup(["default"]).run_once(Stop()).sent == 3_000
+    statements, wal, dead_tuples = per_event(found, 3_000)
+    assert statements <= 0.05
+    assert dead_tuples <= 1
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # other tests write to the server's one log
+        assert wal <= 1_200
+
+
+def test_a_hot_key_costs_no_more(broker: Broker, counting: Counting) -> None:
+    broker.create("ledger.entry-made")
+    save_entries(3_000, keys=1)
+    with counting() as found:
+        assert Catchup(["default"]).run_once(Stop()).sent == 3_000
+    statements, _, dead_tuples = per_event(found, 3_000)
+    assert statements <= 0.05
+    assert dead_tuples <= 1
+
+
+def test_a_look_at_an_empty_outbox_costs_the_same_whatever_was_sent(broker: Broker, counting: Counting) -> None:
+    broker.create("ledger.entry-made")
+    catchup = Catchup(["default"])
+    save_entries(100)
+    assert catchup.one_pass("default", Stop()).sent == 100
+    with counting() as found:
+        catchup.one_pass("default", Stop())
+    catchup.close()
+    assert found.counts.statements <= 20
+    assert found.counts.dead_tuples == 0
+
+
+def test_sending_costs_one_statement_in_the_callers_transaction(broker: Broker, counting: Counting) -> None:
+    with counting() as found:
+        for number in range(100):
+            with transaction.atomic():
+                entry_made.send(EntryMade("a", number), key="a")
+    assert OutgoingEvent.objects.count() == 100
+    statements, _, dead_tuples = per_event(found, 100)
+    assert statements <= 3.2, "BEGIN, INSERT, COMMIT, and what a new connection asks"
+    assert dead_tuples == 0
+
+
+def consume(broker: Broker, group: ConsumerGroup, handled: list[Any], events: int) -> None:
+    """Run the group until its handler was called for each event and all is committed."""
+    service = Service([group], limits=Limits(workers=4))
+    service.start()
+    try:
+        wait_for(lambda: len(handled) >= events)
+    finally:
+        assert service.stop(30)
+
+
+@pytest.mark.xfail(strict=False, reason="each event has a transaction of its own until handlers share them")
+def test_exactly_once_costs_few_statements_beside_the_handlers_own_under_backlog(
+    broker: Broker, counting: Counting, declarations: None
+) -> None:
+    broker.create("ledger.entry-made")
+    save_entries(3_000)
+    Catchup(["default"]).run_once(Stop())
+    group = ConsumerGroup("costs")
+    handled: list[str] = []
+
+    @group.exactly_once(entry_made)
+    def book(event: Event[EntryMade]) -> None:
+        Entry.objects.create(
+            handler="book", topic="", event_id=event.id, account=event.payload.account, number=1, process=1
+        )
+        handled.append(event.id)
+
+    with counting() as found:
+        consume(broker, group, handled, 3_000)
+    assert Entry.objects.count() == ProcessedEvent.objects.count() == 3_000
+    statements, _, dead_tuples = per_event(found, 3_000)
+    assert statements - 1 <= 0.1
+    assert dead_tuples <= 0.01
+
+
+def test_an_idempotent_handler_costs_no_statement(broker: Broker, counting: Counting, declarations: None) -> None:
+    broker.create("ledger.entry-made")
+    save_entries(3_000)
+    Catchup(["default"]).run_once(Stop())
+    group = ConsumerGroup("free")
+    handled: list[str] = []
+
+    @group.idempotent(entry_made)
+    def note(event: Event[EntryMade]) -> None:
+        handled.append(event.id)
+
+    with counting() as found:
+        consume(broker, group, handled, 3_000)
+    statements, _, dead_tuples = per_event(found, 3_000)
+    assert statements <= 0.1, "what looks for dead letters, by time and not by event"
+    assert dead_tuples == 0
