@@ -13,7 +13,7 @@ from benchmarks.charts import bar_chart
 from benchmarks.report import number
 from benchmarks.result import Costs, Result, load
 
-HEAD = """| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 | MB | Statements | Log bytes | Dead |
+HEAD = """| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 | MB | SQL | Log | Dead |
 |---|---:|---:|---:|---|---|---:|---:|---:|"""
 
 
