@@ -16,6 +16,7 @@ from benchmarks.measuring import Measuring
 from benchmarks.place import migrated_database
 from benchmarks.result import Result
 from benchmarks.variant import Variant
+from benchmarks.warming import warm_up
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,6 +77,7 @@ def _variants(parser: argparse.ArgumentParser, options: argparse.Namespace) -> l
 def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool) -> list[Result]:
     server, bootstrap_servers = os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     found: list[Result] = []
+    warm_up(bootstrap_servers)
     with migrated_database(server) as migrated:
         measuring = Measuring(server, bootstrap_servers, migrated, repeats, result.about_this_run(quick=quick))
         for number, variant in enumerate(variants, 1):

@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from benchmarks.counters import Counts, can_count_statements, counts, wait_for_others
 from benchmarks.place import OURS
 from django_events import ConsumerGroup, Event
-from django_events.consuming.group import Limits
+from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.models import OutgoingEvent, ProcessedEvent
 from django_events.producing.catchup import Catchup

@@ -14,7 +14,7 @@ from benchmarks.counters import OWN_LOOK  # noqa: E402
 from benchmarks.site.events import Measured, measured  # noqa: E402
 from benchmarks.site.models import Effect  # noqa: E402
 from django_events import ConsumerGroup, Event  # noqa: E402
-from django_events.consuming.group import Limits  # noqa: E402
+from django_events.consuming.limits import Limits  # noqa: E402
 from django_events.consuming.service import Service  # noqa: E402
 
 BATCH_SIZE = 100
