@@ -64,7 +64,12 @@ def fill_topic(broker: Broker, load: Load, partitions: int) -> None:
     """A topic with records, as the outbox sends them."""
     broker.create(events.measured.name, partitions)
     producer = Producer(
-        {"bootstrap.servers": broker.bootstrap_servers, "linger.ms": 20, "partitioner": "murmur2_random"}
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "linger.ms": 20,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+        }
     )
     name = broker.prefix + events.measured.name
     for _, record in _made(load):
