@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_events import ConsumerGroup, Event, SettingsError, Topic, TransactionRequired
+from django_events import Backoff, ConsumerGroup, Event, SettingsError, Topic, TransactionRequired
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.models import OutgoingEvent, ProcessedEvent
@@ -139,6 +139,32 @@ def test_what_an_exactly_once_handler_sends_is_in_its_transaction(
 
     @group.exactly_once(orders)
     def bill(event: Event[Payload]) -> None:
+        tries.append(event.payload["n"])
+        bills.send({"n": event.payload["n"], "try": len(tries)})
+        if len(tries) == 1:
+            raise ValueError("the first try fails")
+
+    topics.create_missing(["orders", "bills"], timeout=10)
+    with sending():
+        with transaction.atomic():
+            orders.send({"n": 1}, key="1")
+        with consuming(group):
+            wait_for(lambda: sent(broker, "bills"))
+    assert [record.payload for record in broker.read("bills")] == [{"n": 1, "try": 2}]
+    assert ProcessedEvent.objects.using("other").count() == 1
+    assert ProcessedEvent.objects.using("default").count() == 0
+
+
+def test_a_handler_says_which_database_its_transaction_is_in(
+    broker: Broker, other: str, consuming: Callable[..., AbstractContextManager[Service]]
+) -> None:
+    orders, bills = Topic("orders", Payload), Topic("bills", Payload)
+    group = ConsumerGroup("invoices")
+    tries: list[int] = []
+
+    @group.exactly_once(orders, using="other", retry=Backoff(first=0.05))
+    def bill(event: Event[Payload]) -> None:
+        assert transaction.get_connection("other").in_atomic_block
         tries.append(event.payload["n"])
         bills.send({"n": event.payload["n"], "try": len(tries)})
         if len(tries) == 1:

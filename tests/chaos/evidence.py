@@ -54,6 +54,7 @@ class Evidence:
         self.letters = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Buried))
         self.kept = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Kept))
         self.raised = {(fact.handler, fact.place, fact.process) for fact in self.all(Raised)}
+        self.raised_at = _grouped(((fact.handler, str(fact.process)), fact) for fact in self.all(Raised))
 
     def all(self, kind: type[Kind]) -> Iterator[Kind]:
         """The facts of one kind, in the order of their time."""
@@ -102,6 +103,12 @@ class Evidence:
         phases = list(self.all(Phase))
         ends = [phase.at for phase in phases[1:]] + [float("inf")]
         return [(phase.at, end) for phase, end in zip(phases, ends, strict=True) if phase.name == name]
+
+    def was_rolled_back(self, before: Handling, again: Handling) -> bool:
+        """Whether the handler has failed with another event in between: it had shared its transaction."""
+        is_shared = before.process == again.process and self.handlers[before.handler].exactly_once
+        failures = self.raised_at.get((before.handler, str(before.process)), [])
+        return is_shared and any(before.at <= failure.at <= again.at for failure in failures)
 
     def is_explained(self, actors: Iterable[str], begin: float, end: float) -> bool:
         """Whether a fault hit one of the actors, or what all of them use, so that it shows in this time."""

@@ -3,7 +3,7 @@
 import time
 import zlib
 
-from django_events import Backoff, ConsumerGroup, DoNotRetry, Event
+from django_events import Backoff, Batch, BatchItemError, ConsumerGroup, DoNotRetry, Event
 from tests.chaos import witness
 from tests.chaos.events import Followed, Moved, followed, moved
 from tests.chaos.facts import Handling, Raised
@@ -62,6 +62,21 @@ def trip(event: Event[Followed]) -> None:
     _leave_trace(event)
 
 
+@shaky.exactly_once(moved, followed, batch=Batch(size=20, parallel=2), retry=2, retry_later=LATER)
+def pile(events: list[Event[Moved | Followed]]) -> None:
+    """Fails now and then: with an event that it names, or without a word of which it was."""
+    for event in events:
+        _note_call(event)
+    Trace.objects.bulk_create([_trace(event) for event in events])
+    for event in events:
+        match _luck(event, 300), event.attempt:
+            case 0, 1:
+                _note_failure(event)
+                raise BatchItemError(event, RuntimeError(f"no luck with {event.id}"))
+            case (1, 1) | (2, 1 | 2 | 3):
+                _fail(event, RuntimeError)
+
+
 AnyEvent = Event[Moved] | Event[Followed] | Event[Moved | Followed]
 
 
@@ -71,8 +86,12 @@ def _luck(event: AnyEvent, one_of: int) -> int:
 
 
 def _fail(event: AnyEvent, error: type[Exception]) -> None:
-    note(Raised(handler=witness.name_of(event), event=event.id, place=witness.place_of(event)))
+    _note_failure(event)
     raise error(f"no luck with {event.id}")
+
+
+def _note_failure(event: AnyEvent) -> None:
+    note(Raised(handler=witness.name_of(event), event=event.id, place=witness.place_of(event)))
 
 
 def _note_call(event: AnyEvent) -> None:
@@ -80,4 +99,8 @@ def _note_call(event: AnyEvent) -> None:
 
 
 def _leave_trace(event: AnyEvent) -> None:
-    Trace.objects.create(handler=witness.name_of(event), event_id=event.id, at=time.time())
+    _trace(event).save()
+
+
+def _trace(event: AnyEvent) -> Trace:
+    return Trace(handler=witness.name_of(event), event_id=event.id, at=time.time())

@@ -262,6 +262,23 @@ def test_a_repeated_call_may_have_a_reason(reason: AnyFact) -> None:
     assert rules_broken([*good(), *CALLED_AGAIN, reason]) == set()
 
 
+@pytest.mark.parametrize(("process", "broken"), [(4, set()), (5, {"repeated_calls_are_explained"})])
+def test_a_call_may_be_repeated_after_the_handler_has_failed_with_an_event_of_the_same_transaction(
+    process: int, broken: set[str]
+) -> None:
+    place = (TOPIC, 0, 0)
+    calls = [
+        Handling(at=at, actor="books-1", process=4, handler="books/book", event="a", place=place) for at in (20.0, 21.0)
+    ]
+    other = Raised(at=20.5, actor="books-1", process=process, handler="books/book", event="b", place=(TOPIC, 0, 1))
+    facts = [
+        fact
+        for fact in good()
+        if not (isinstance(fact, Handling) and fact.handler == "books/book" and fact.event == "a")
+    ]
+    assert rules_broken([*facts, *calls, other]) == broken
+
+
 def test_slowness_is_no_violation_once_something_may_be_broken() -> None:
     history = [fact for fact in delivered_late() if not isinstance(fact, Phase)]
     assert rules_broken([*history, Phase(at=1, name="faults")]) == set()
