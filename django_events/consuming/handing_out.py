@@ -63,15 +63,19 @@ class HandingOut:
         return self._handlers
 
     def _take(self, handler: Handler, now: float) -> list[Work]:
+        """The next unit of this handler; empty if there is none now."""
         line = self._queues.line(handler.name)
         at_once = handler.calling.at_once
         if not line.works or (at_once is not None and self._units_of[handler.name] >= at_once):
             return []
         batch = handler.calling.batch
-        if batch is None:
-            # What there is goes to all workers alike; MOST bounds what waits behind one slow event.
-            return self._queues.take(handler.name, min(MOST, max(1, line.works // (at_once or self._workers.count))))
-        return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
+        if batch is not None:
+            return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
+        idle = min(self._workers.count, at_once or self._workers.count) - self._units
+        if idle <= 0 and line.works < MOST:
+            return []  # it would wait for a worker; while it waits here, it becomes more
+        # What there is goes to all idle workers alike; MOST bounds what waits behind one slow event.
+        return self._queues.take(handler.name, min(MOST, max(1, line.works // max(1, idle))))
 
     def _submit(self, handler: Handler, works: list[Work], now: float) -> None:
         self.out.update(works)

@@ -9,7 +9,7 @@ from django.db import connections, models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from django_events.models.statements import fetch, lock_timeout
+from django_events.models.statements import fetch
 
 
 class ProcessedEventManager(models.Manager["ProcessedEvent"]):
@@ -21,12 +21,10 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
         Sorted, so that two transactions never wait for each other. Equal keys count once.
         """
         unique = {mark.key: mark for mark in marks}
-        with lock_timeout(using, "5s"):
-            sql = _SQL_MARK_AGAIN if again else _SQL_MARK
-            rows = fetch(using, sql.format(", ".join([_MARK] * len(unique))), [
-                value for key in sorted(unique) for value in _mark_values(unique[key], using)
-            ])  # fmt: skip
-        return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows}
+        sql = _SQL_BOUNDED if connections[using].vendor == "postgresql" else _SQL_UNBOUNDED
+        sql = sql.format(values=", ".join([_MARK] * len(unique)), conflict=_AGAIN if again else _NOTHING)
+        rows = fetch(using, sql, [value for key in sorted(unique) for value in _mark_values(unique[key], using)])
+        return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows if key is not None}
 
     def unmark(self, keys: Collection[uuid.UUID], using: str) -> None:
         """Delete marks that the caller's transaction has inserted."""
@@ -64,11 +62,28 @@ class ProcessedEvent(models.Model):
 
 _PROCESSED = ProcessedEvent._meta.db_table
 
-_SQL_INSERT = (
-    f'INSERT INTO {_PROCESSED} ("key", topic, source, event_id, group_name, handler, processed_at) VALUES {{}} '
+_COLUMNS = '"key", topic, source, event_id, group_name, handler, processed_at'
+_NOTHING = "DO NOTHING"
+_AGAIN = '("key") DO UPDATE SET processed_at = excluded.processed_at'
+
+# The wait for locks is bounded, and what was set before is set again, in the statement itself: as statements of their
+# own the two would cost as much as all else of a transaction. The INSERT reads from "bound", so it comes after the
+# bound; what is set at the end needs the count, so it comes after the INSERT. Local, for the sake of PgBouncer.
+_SQL_BOUNDED = f"""
+WITH bound AS MATERIALIZED (
+    SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', '5s', true) AS now
+), marked AS (
+    INSERT INTO {_PROCESSED} ({_COLUMNS})
+    SELECT given.a::uuid, given.b, given.c, given.d, given.e, given.f, given.g
+    FROM bound CROSS JOIN (VALUES {{values}}) AS given (a, b, c, d, e, f, g)
+    ON CONFLICT {{conflict}} RETURNING "key"
 )
-_SQL_MARK = _SQL_INSERT + 'ON CONFLICT DO NOTHING RETURNING "key"'
-_SQL_MARK_AGAIN = _SQL_INSERT + 'ON CONFLICT ("key") DO UPDATE SET processed_at = excluded.processed_at RETURNING "key"'
+SELECT "key" FROM marked
+UNION ALL
+SELECT NULL FROM bound CROSS JOIN (SELECT count(*) AS number FROM marked) AS done
+WHERE set_config('lock_timeout', bound.before, done.number * 0 = 0) IS NOT NULL
+"""
+_SQL_UNBOUNDED = f'INSERT INTO {_PROCESSED} ({_COLUMNS}) VALUES {{values}} ON CONFLICT {{conflict}} RETURNING "key"'
 _MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
 
 
