@@ -85,11 +85,15 @@ class Evidence:
         """
         done: dict[tuple[str, Place], float] = {}
         by_event: dict[tuple[str, str], float] = {}
+        first: dict[tuple[str, str], Handled] = {}
         for fact in self.all(Handled):
             done.setdefault((fact.handler, fact.place), fact.at)
             by_event.setdefault((fact.handler, fact.event), fact.at)
+            first.setdefault((fact.handler, fact.event), fact)
         for name, effects in self.effects.items():
-            by_event.setdefault(name, effects[0].at)  # its process was killed before it could note more
+            noted = first.get(name)
+            if noted is None or self.was_hit(noted.actor, effects[0].at, noted.at):
+                by_event[name] = effects[0].at  # its process was killed or frozen before it could note more
         for name_and_place, letters in self.letters.items():
             done[name_and_place] = min(letters[0].at, done.get(name_and_place, letters[0].at))
         for handler in [each for each in self.handlers.values() if each.exactly_once]:
@@ -103,6 +107,10 @@ class Evidence:
         phases = list(self.all(Phase))
         ends = [phase.at for phase in phases[1:]] + [float("inf")]
         return [(phase.at, end) for phase, end in zip(phases, ends, strict=True) if phase.name == name]
+
+    def was_hit(self, actor: str, begin: float, end: float) -> bool:
+        """Whether a fault hit this actor in this time."""
+        return any(fault.at <= end and begin <= fault.until and actor in fault.hits for fault in self.faults)
 
     def was_rolled_back(self, before: Handling, again: Handling) -> bool:
         """Whether the handler has failed with another event in between: it had shared its transaction."""

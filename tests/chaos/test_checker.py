@@ -224,6 +224,21 @@ def test_an_offset_that_passes_before_the_dead_letter_is_found() -> None:
     assert "offsets_pass_only_finished_records" in rules_broken([*good(), commit])
 
 
+@pytest.mark.parametrize(("kind", "broken"), [("freeze", set()), ("", {"offsets_pass_only_finished_records"})])
+def test_an_effect_counts_from_its_commit_if_its_process_was_frozen_before_it_could_note_it(
+    kind: str, broken: set[str]
+) -> None:
+    (noted,) = [
+        fact for fact in good() if isinstance(fact, Handled) and (fact.handler, fact.event) == ("books/book", "a")
+    ]
+    (effect,) = [
+        fact for fact in good() if isinstance(fact, Effect) and (fact.handler, fact.event) == ("books/book", "a")
+    ]
+    late = msgspec.structs.replace(noted, at=noted.at + 5)
+    faults = [Fault(at=effect.at, kind=kind, hits=(noted.actor,), until=late.at)] if kind else []
+    assert rules_broken([*(fact for fact in good() if fact is not noted and fact != noted), late, *faults]) == broken
+
+
 @pytest.mark.parametrize("state", ["resolved", "running", "discarded"])
 def test_a_dead_letter_that_does_not_wait_is_no_excuse(state: str) -> None:
     history = [*without(Kept), Kept(at=900, handler="watch/note", event="ill", state=state)]
