@@ -89,6 +89,12 @@ def configured() -> Mapping[str, Any]:
     return found
 
 
+def is_given(name: str) -> bool:
+    """Whether the site has set it to anything but nothing; a cheap question for what happens with each event."""
+    given = _given()
+    return not isinstance(given, Mapping) or bool(given.get(name))
+
+
 def _problem(given: object) -> str | None:
     is_good = isinstance(given, Mapping)
     return None if is_good else f"settings.DJANGO_EVENTS must be a dict, not a {type(given).__name__}."

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from django.utils.module_loading import import_string
 
-from django_events.conf import settings
+from django_events.conf import is_given, settings
 from django_events.events import Event
 
 Surround: TypeAlias = Callable[[Sequence[Event[Any]]], AbstractContextManager[object]]
@@ -20,13 +20,12 @@ def around(events: Sequence[Event[Any]]) -> Iterator[None]:
     What one of them raises is a failure of the handler. None can make a failure a success: what the handler raised is
     raised again, also if one of them swallows it.
     """
-    paths = settings.AROUND_HANDLERS
-    if not paths:
+    if not is_given("AROUND_HANDLERS"):
         yield
         return
     raised: BaseException | None = None
     with ExitStack() as stack:
-        for surround in surrounds(tuple(paths)):
+        for surround in surrounds(tuple(settings.AROUND_HANDLERS)):
             stack.enter_context(surround(events))
         try:
             yield

@@ -11,7 +11,7 @@ from django_events.events import Event
 from django_events.exceptions import DecodeError
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord
-from django_events.models import ProcessedEvent
+from django_events.models import Mark
 from django_events.topics import Topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,11 +65,11 @@ def _payload(topic: Topic[Any], record: ReceivedRecord, attributes: cloudevents.
     return codec.decode(topic.codec, attributes.data)
 
 
-def mark_of(event: Event[Any]) -> ProcessedEvent:
+def mark_of(event: Event[Any]) -> Mark:
     """The mark that this handler has processed this event. The digest is what counts; the texts are for people."""
     topic, source, event_id = event.identity
     group, handler = event.group or "", event.handler or ""
-    return ProcessedEvent(
+    return Mark(
         key=mark_key(event.identity, group, handler),
         topic=topic,
         source="" if source == cloudevents.NO_SOURCE else for_people(source),

@@ -68,6 +68,7 @@ class Consumer:
         self._said: dict[tuple[object, ...], float] = {}
         self._cannot_commit = False
         self._start = start
+        self._names: dict[str, str] = {}
         self._is_refused = False
         self._renewed_at = 0.0
         self._client.subscribe(
@@ -91,9 +92,17 @@ class Consumer:
             return None
         error = polled.error()
         if error is None:
-            return received(polled)
+            return received(polled, self._topic_of(polled))
         self._note_error(error, polled.topic(), polled.partition())
         return None
+
+    def _topic_of(self, polled: confluent_kafka.Message) -> str:
+        """The topic's name here. Kept, because a setting is not read for nothing."""
+        wire_name = polled.topic()
+        name = self._names.get(wire_name)
+        if name is None:
+            name = self._names[wire_name] = names.off_wire(wire_name)
+        return name
 
     def pause(self, partition: Partition) -> None:
         """Fetch nothing more of this partition."""
@@ -210,12 +219,12 @@ def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
 
 
-def received(polled: confluent_kafka.Message) -> ReceivedRecord:
+def received(polled: confluent_kafka.Message, topic: str) -> ReceivedRecord:
     """What librdkafka has delivered, without an error."""
     headers, unreadable = _headers(polled)
     kind, timestamp = polled.timestamp()
     return ReceivedRecord(
-        partition=Partition(names.off_wire(polled.topic()), polled.partition()),
+        partition=Partition(topic, polled.partition()),
         offset=polled.offset(),
         key=polled.key(),
         value=polled.value(),

@@ -83,7 +83,7 @@ class Reader:
                 del left[partition]
                 self.client.pause([_on_wire(partition)])
             if not error and polled.offset() < end:
-                yield received(polled)
+                yield received(polled, names.off_wire(polled.topic()))
 
     def close(self) -> None:
         self.client.close()

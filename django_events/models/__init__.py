@@ -24,7 +24,7 @@ from django_events.models.outbox import (
     WaitingRow,
     lane_of,
 )
-from django_events.models.processed import ProcessedEvent
+from django_events.models.processed import Mark, ProcessedEvent
 from django_events.models.pruning import count_old, prune
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Lane",
     "LaneName",
     "Letter",
+    "Mark",
     "OutgoingEvent",
     "ProcessedEvent",
     "SavedRow",

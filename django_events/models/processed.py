@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from django.contrib.postgres.indexes import HashIndex
 from django.db import connections, models
@@ -12,8 +12,19 @@ from django.utils.translation import gettext_lazy as _
 from django_events.models.statements import fetch
 
 
+class Mark(NamedTuple):
+    """What a ProcessedEvent is made of, on its way into the table."""
+
+    key: uuid.UUID
+    topic: str
+    source: str
+    event_id: str
+    group_name: str
+    handler: str
+
+
 class ProcessedEventManager(models.Manager["ProcessedEvent"]):
-    def mark_processed(self, marks: "Collection[ProcessedEvent]", using: str, *, again: bool = False) -> set[uuid.UUID]:
+    def mark_processed(self, marks: Collection[Mark], using: str, *, again: bool = False) -> set[uuid.UUID]:
         """Insert the marks in the caller's transaction; return the keys of those that were not there before.
 
         With ``again`` those that were there are made anew, and their keys are returned, too.
@@ -87,6 +98,7 @@ _SQL_UNBOUNDED = f'INSERT INTO {_PROCESSED} ({_COLUMNS}) VALUES {{values}} ON CO
 _MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
 
 
-def _mark_values(mark: ProcessedEvent, using: str) -> list[object]:
-    key = ProcessedEvent._meta.pk.get_db_prep_value(mark.key, connections[using])
-    return [key, mark.topic, mark.source, mark.event_id, mark.group_name, mark.handler]
+def _mark_values(mark: Mark, using: str) -> tuple[object, ...]:
+    if connections[using].features.has_native_uuid_field:
+        return mark
+    return (mark.key.hex, *mark[1:])
