@@ -4,6 +4,7 @@ import logging
 
 from django_events import signals
 from django_events.conf import settings
+from django_events.consuming.naming import name_of_record
 from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
 from django_events.consuming.work import Work
@@ -18,12 +19,12 @@ def say_what_follows(work: Work, outcome: Outcome, decision: Decision) -> None:
         case Failed():
             _say_failed(work, outcome, decision)
         case Postponed(error=error) if not work.delays:
-            logger.warning("Handler %s has to wait with record %s: %s", work.handler, work.record, error)
+            logger.warning("Handler %s has to wait with record %s: %s", work.handler, _record(work), error)
         case LetterRefused(reason=reason) if not work.delays:
             logger.error(
                 "The dead letter of record %s at handler %s could not be written: %s. Its partition waits; "
                 "it is tried again until it works",
-                work.record,
+                _record(work),
                 work.handler,
                 reason,
             )
@@ -32,7 +33,7 @@ def say_what_follows(work: Work, outcome: Outcome, decision: Decision) -> None:
 def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
     level, what = _what_follows(decision)
     text = "Handler %s failed with record %s (attempt %d): %s"
-    arguments = (work.handler, work.record, work.attempts + 1, what)
+    arguments = (work.handler, _record(work), work.attempts + 1, what)
     if isinstance(decision, Ignored) or isinstance(failure.error, DecodeError):  # where it was raised says nothing more
         logger.log(level, f"{text}. %s", *arguments, failure.report.message)
     elif settings.REDACT:  # the error itself may hold what is hidden
@@ -51,6 +52,10 @@ def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
         )
     except BaseException:  # a receiver that wants to end the process: this thread has all other events, too
         logger.exception("A receiver of event_failed failed")
+
+
+def _record(work: Work) -> str:
+    return name_of_record(work.handler, work.record)
 
 
 def _what_follows(decision: Decision) -> tuple[int, str]:

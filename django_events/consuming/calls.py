@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django_events.consuming.naming import name_of_event
 from django_events.events import Event
 from django_events.handlers import Handler
 
@@ -21,9 +22,8 @@ class Call:
     """The moment, of time.monotonic."""
 
     def __str__(self) -> str:
-        first = self.events[0]
         others = f" and {len(self.events) - 1} more" if len(self.events) > 1 else ""
-        return f"Handler {self.handler} with record {first.topic}[{first.partition}]@{first.offset}{others}"
+        return f"Handler {self.handler} with record {name_of_event(self.events[0])}{others}"
 
 
 _running: dict[int, Call] = {}

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django_events import crash_points
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
+from django_events.consuming.naming import name_at
 from django_events.consuming.transactions import prepare_connections
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
@@ -184,7 +185,8 @@ def _conclude(letter: DeadLetter, result: Tried) -> None:
 
 
 def _say(letter: DeadLetter, result: Tried) -> None:
-    handler, event = f"{letter.group_name}/{letter.handler}", f"{letter.topic}[{letter.partition}]@{letter.offset}"
+    handler = f"{letter.group_name}/{letter.handler}"
+    event = name_at(f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.event_id)
     if result.resolved:
         logger.info("Handler %s is done with dead letter %s (record %s)", handler, letter.pk, event)
     elif result.counts:

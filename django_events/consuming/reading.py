@@ -21,7 +21,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
     """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
     attributes = cloudevents.decode(record)
     topic = handler.topic(record.topic)
-    first = event_of(record, topic.name) if handler.dead_letters_of else record
+    first = _first_record(handler, record)
     key = cloudevents.to_text(record.key)
     return Event(
         topic=record.topic,
@@ -29,7 +29,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         payload=_payload(topic, record, attributes),
         data=attributes.data,
         content_type=attributes.content_type or topic.codec.content_type,
-        id=attributes.id or cloudevents.made_up_id(first, attributes),
+        id=event_id(handler, record, attributes),
         source=attributes.source or "",
         type=attributes.type or topic.name,
         subject=attributes.subject or key,
@@ -47,6 +47,16 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         attempt=attempt,
         identity=cloudevents.identity(first, attributes),
     )
+
+
+def event_id(handler: Handler, record: ReceivedRecord, attributes: cloudevents.Attributes) -> str:
+    """The event's id, or the one that it is given if it came without."""
+    return attributes.id or cloudevents.made_up_id(_first_record(handler, record), attributes)
+
+
+def _first_record(handler: Handler, record: ReceivedRecord) -> ReceivedRecord:
+    """The record that the event was first in: this one, or the one that this dead letter comes from."""
+    return event_of(record, handler.topic(record.topic).name) if handler.dead_letters_of else record
 
 
 def _payload(topic: Topic[Any], record: ReceivedRecord, attributes: cloudevents.Attributes) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from django_events.consuming import calls
 from django_events.consuming.calls import Call
+from django_events.consuming.naming import name_of_record
 from django_events.consuming.offsets import InHand, Progress
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
@@ -72,7 +73,7 @@ class Slowness:
 
 
 def _state(work: Work, now: float) -> str:
-    what = f"handler {work.handler} is not done with it"
+    what = f"handler {work.handler} is not done with {name_of_record(work.handler, work.record)}"
     if work.attempts:
         what += f", attempt {work.attempts} has failed"
     if work.queue.due is not None and work.queue.due > now:
