@@ -83,6 +83,14 @@ class Broker:
             producer.produce(self.prefix + topic, value, key, partition=partition)
         assert producer.flush(30) == 0
 
+    def put_in_transaction(self, topic: str, value: bytes, partition: int, *, commit: bool) -> None:
+        """Write a record in a transaction of Kafka's, whose end takes an offset, too."""
+        producer = Producer(self._options | {"transactional.id": f"{self.prefix}{topic}"})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        producer.produce(self.prefix + topic, value, partition=partition)
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
+
     def read(self, topic: str) -> list[Seen]:
         """All records of the topic, partition by partition, up to its present end."""
         consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False, "fetch.wait.max.ms": 20})

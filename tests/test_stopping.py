@@ -70,12 +70,13 @@ def test_the_stop_is_bounded_and_what_did_not_finish_comes_again(site: Site, bro
     wait_for(lambda: noted() == [("ann", 1)])
 
 
-def test_a_second_signal_ends_the_process_at_once(site: Site, broker: Broker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(site: Site, broker: Broker, tmp_path: Path, number: int) -> None:
     consumer = consumer_in_a_handler(site, tmp_path / "hold")
-    consumer.signal(signal.SIGTERM)
+    consumer.signal(number)
     consumer.says("Stopping")
-    consumer.signal(signal.SIGTERM)
-    assert consumer.ends() == 128 + signal.SIGTERM
+    consumer.signal(number)
+    assert consumer.ends() == 128 + number
 
 
 def test_a_group_that_stopped_has_left_so_its_partitions_are_free_at_once(

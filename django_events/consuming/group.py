@@ -49,6 +49,10 @@ class GroupThread(threading.Thread):
         """Set when partitions were assigned for the first time."""
         self.prepared = threading.Event()
         """Set when the topics of the group were looked for, and created where they can be."""
+        self.records_done = 0
+        """Records that all handlers are done with. Other threads may read it."""
+        self.polled_at = float("-inf")
+        """The moment (time.monotonic) of the last round. Other threads may read it."""
         self.group = group
         self._limits = limits
         self._on_change = on_change
@@ -72,6 +76,11 @@ class GroupThread(threading.Thread):
         """
         self._stop_deadline = time.monotonic() + timeout
         self._stopping.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether one of its handlers has been running for too long. Thread-safe."""
+        return self._slowness.is_stuck
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,7 +126,7 @@ class GroupThread(threading.Thread):
     def _turn(self) -> None:
         """One round of everything; sleeps only where there is nothing to do, and then where news arrive first."""
         collected = self._collect(block=0.0)
-        now = time.monotonic()
+        now = self.polled_at = time.monotonic()
         self._queues.wake(now)
         self._handing_out.hand_out(now)
         self._once_a_second(now)
@@ -241,6 +250,7 @@ class GroupThread(threading.Thread):
 
     def _finished(self, work: Work) -> None:
         work.progress.finished(work.in_hand)
+        self.records_done += not work.in_hand.handlers_left
         self._pauses.finished(self._consumer, work.progress)
 
     # ── offsets ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,9 @@ from django_events.handlers import ConsumerGroup
 
 logger = logging.getLogger("django_events.group")
 
+LONGEST_ROUND = 30.0
+"""Seconds after which a group that has not polled is taken to be stuck; a rebalance may drain for 20 s in between."""
+
 CLOSING = 10.0
 """Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
 
@@ -65,6 +68,22 @@ class Service:
         """Wait until each group has heard from Kafka which partitions it has; False if that takes too long."""
         deadline = time.monotonic() + timeout
         return all(group.ready.wait(max(deadline - time.monotonic(), 0)) for group in self._groups)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether each group has looked for its topics, and created them where it can. Thread-safe."""
+        return all(group.prepared.is_set() for group in self._groups)
+
+    @property
+    def records_done(self) -> int:
+        """Records that all handlers are done with since the start. Thread-safe."""
+        return sum(group.records_done for group in self._groups)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether each group has polled lately and none of its handlers is stuck. Thread-safe."""
+        polled_since = time.monotonic() - LONGEST_ROUND
+        return all(group.polled_at > polled_since and not group.is_stuck for group in self._groups)
 
     def wait(self, timeout: float) -> bool:
         """Wait until a thread has ended, at most ``timeout`` seconds; returns whether one has. Raises its error."""

@@ -8,6 +8,9 @@ from django.utils import timezone
 
 from django_events.kafka.positions import Edge, Position
 
+MOST_WORKERS = 1_000
+"""Of one group in one process."""
+
 _LONGEST = 86_400 * 365
 
 
@@ -42,6 +45,13 @@ def whole_number(text: str) -> int:
     """A whole number from 1."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1,000,000")
+    return int(text)
+
+
+def workers(text: str) -> int:
+    """A number of threads, as ConsumerGroup takes it."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MOST_WORKERS:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_WORKERS:,}")
     return int(text)
 
 

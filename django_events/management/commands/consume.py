@@ -1,16 +1,20 @@
 """``manage.py consume``: runs the handlers of some or all consumer groups until it is told to stop."""
 
-import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_events import registry
-from django_events.conf import settings
-from django_events.consuming.service import Service
+from django_events.consuming.limits import Limits
 from django_events.exceptions import EventsError
-from django_events.kafka import config
+from django_events.handlers import ConsumerGroup
 from django_events.management import arguments
+from django_events.management.console import Console, nobody_reads_on
+from django_events.management.consume import page, reloading
+from django_events.management.consume.health_file import HealthFile
+from django_events.management.consume.running import Run, consume
 from django_events.management.signals import stop_on_signals
 from django_events.stopping import Stop
 
@@ -19,53 +23,101 @@ class Command(BaseCommand):
     help = "Runs the handlers of the consumer groups (all of them, or those named) until SIGTERM or SIGINT."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("groups", nargs="*", metavar="GROUP", help="a consumer group; default: all")
-        parser.add_argument(
+        add = parser.add_argument
+        add("groups", nargs="*", metavar="GROUP", help="a consumer group; default: all")
+        add("--exclude", action="append", default=[], metavar="GROUP", help="not this group; may be repeated")
+        add(
+            "--workers",
+            type=arguments.workers,
+            metavar="NUMBER",
+            help="threads that run handlers, in each group (default: what the group declares, 8)",
+        )
+        add(
             "--shutdown-timeout",
             type=arguments.seconds,
             default=30.0,
             metavar="SECONDS",
             help="how long running handlers may take to finish after the signal to stop (default: 30)",
         )
+        add("--until-empty", action="store_true", help="end when everything is handled that is in Kafka at the start")
+        add(
+            "--max-events",
+            type=arguments.whole_number,
+            metavar="NUMBER",
+            help="end after so many events, for a supervisor to start it again",
+        )
+        add(
+            "--health-file",
+            type=Path,
+            metavar="PATH",
+            help="touch this file each second as long as every group polls and no handler is stuck",
+        )
+        add("--reload", action="store_true", help="start again when code changes, as runserver does")
+        add("--list", action="store_true", help="show what would be consumed and how, and end; asks nobody")
+        add("--json", action="store_true", help="with --list: as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self._consume(options["groups"], options["shutdown_timeout"])
+            self._handle(options)
         except EventsError as error:
             raise CommandError(str(error)) from error
 
-    def _consume(self, names: list[str], shutdown_timeout: float) -> None:
-        groups = registry.groups(names)
-        if not groups:
-            raise CommandError(
-                "No handlers are declared. Declare a ConsumerGroup and its handlers in handlers.py of an installed app."
-            )
-        self.stdout.write(
-            f"Consuming from {config.brokers()}" + (f", prefix {settings.PREFIX!r}" * bool(settings.PREFIX))
+    def _handle(self, options: dict[str, Any]) -> None:
+        console = Console(self.stdout, self.stderr)
+        groups = _chosen(options["groups"], options["exclude"])
+        limits = Limits(workers=options["workers"])
+        if options["json"] and not options["list"]:
+            raise CommandError("--json is for --list. Remove it, or add --list.")
+        if options["list"]:
+            _list(console, groups, limits, as_json=options["json"])
+            return
+        run = Run(
+            groups=groups,
+            limits=limits,
+            shutdown_timeout=options["shutdown_timeout"],
+            until_empty=options["until_empty"],
+            max_events=options["max_events"],
+            health_file=HealthFile(options["health_file"]) if options["health_file"] else None,
         )
-        for group in groups:
-            for handler in group.handlers:
-                topics = ", ".join(topic.name for topic in handler.topics)
-                policy = handler.policy.on_failure.value
-                self.stdout.write(f"  {handler}  {topics}  ({handler.delivery.value}; on failure {policy})")
+        if options["reload"]:
+            _reload(run, console)
+            return
         stop = Stop()
-        service = Service(groups, on_change=self._say)
         with stop_on_signals(stop):
-            service.start()
-            try:
-                while not stop.is_set() and not service.wait(timeout=0.2):
-                    pass
-            finally:
-                self._stop(service, shutdown_timeout)
+            _consume(run, stop, console)
 
-    def _stop(self, service: Service, shutdown_timeout: float) -> None:
-        self._say("Stopping: finishing what runs")
-        if not service.stop(shutdown_timeout):
-            self.stderr.write("A handler or Kafka did not end in time; what they had not finished comes again.")
-            self.stderr.flush()
-            os._exit(1)  # a handler that never returns must not keep the process, and its partitions, alive
-        self._say("Stopped")
 
-    def _say(self, line: str) -> None:
-        self.stdout.write(line)
-        self.stdout.flush()
+def _reload(run: Run, console: Console) -> None:
+    if reloading.is_child():
+        reloading.consume_until_a_change(lambda stop, code: _consume(run, stop, console, code))
+    else:
+        reloading.keep_a_child(console)
+
+
+def _consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int] = lambda: 1) -> None:
+    for line in page.lines(run.groups, run.limits, console.width):
+        console.say(line)
+    consume(run, stop, console, exit_code)
+
+
+def _chosen(names: Sequence[str], excluded: Sequence[str]) -> list[ConsumerGroup]:
+    groups = registry.groups(names, excluded)
+    if groups:
+        return groups
+    if registry.groups(names):
+        raise CommandError("--exclude leaves no consumer group. Name fewer of them.")
+    raise CommandError(
+        "No handlers are declared. Declare a ConsumerGroup and its handlers in handlers.py of an installed app."
+    )
+
+
+def _list(console: Console, groups: Sequence[ConsumerGroup], limits: Limits, *, as_json: bool) -> None:
+    try:
+        if as_json:
+            console.say_json(page.facts(groups, limits))
+        else:
+            for line in page.lines(groups, limits, console.width):
+                console.say(line)
+        console.out.flush()
+    except BrokenPipeError:
+        nobody_reads_on()

@@ -1,0 +1,1 @@
+"""What ``manage.py consume`` is made of, beside the consuming itself."""
