@@ -10,6 +10,7 @@ import pytest
 
 from django_events import ConsumerGroup, Event
 from django_events.consuming import until_empty
+from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.consuming.until_empty import UntilEmpty
 from django_events.kafka import topics
@@ -152,6 +153,21 @@ def test_what_comes_later_is_not_waited_for(
     wait_for(lambda: watcher.is_empty)
     may_pass.set()
     assert service.stop(30)
+
+
+def test_a_group_that_is_beyond_the_end_by_then_has_reached_it(
+    broker: Broker, group: ConsumerGroup, said: list[str], watchers: list[UntilEmpty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(until_empty, "SAID_AFTER", 0.0)
+    put(broker, 1)
+    watcher = watch(watchers, group, said)
+    wait_for(lambda: said)
+    put(broker, 2)
+    service = Service([group], limits=Limits(commit_interval=60.0))  # the only commit is at the end
+    service.start()
+    wait_for(lambda: service.records_done == 3)
+    assert service.stop(30)
+    wait_for(lambda: watcher.is_empty)
 
 
 def test_a_group_that_begins_with_what_is_sent_from_now_on_has_nothing_old_to_handle(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
-from django_events.exceptions import BrokerUnavailable
+from django_events.exceptions import BrokerUnavailable, KafkaRefused
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.remaining import Left, Remaining
@@ -80,7 +80,7 @@ class UntilEmpty(threading.Thread):
     def _has_reached_its_end(self, name: str, remaining: Remaining, waits: "Waits") -> bool:
         try:
             left = remaining.look()
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, KafkaRefused) as error:
             waits.note(name, str(error))
             return False
         if left:

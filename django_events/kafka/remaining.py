@@ -1,27 +1,19 @@
 """What a group has still to handle of what topics had at a first look, whichever process handles it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import config, names
-from django_events.kafka.consumer import LONGEST_POLL
-from django_events.kafka.errors import LastError, no_answer, refused_options_named
-from django_events.kafka.logs import QUIET_LOGGER
+from django_events.kafka import config, names, positions, topics
+from django_events.kafka.consumer_groups import committed_offsets
+from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
 from django_events.kafka.starting import Start
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
 
-SILENCE = 10.0
-"""Seconds without a record after which Kafka is taken to be away."""
-
-Place = tuple[str, int]
-"""A partition: the name of its topic in Kafka, and its number."""
+Bounds = tuple[int, int]
+"""The offset of a partition's oldest record, and the one after its newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,104 +32,74 @@ class Left:
 
 
 class Remaining:
-    """Reads offsets and, where they stand still, records; joins no group and commits nothing. Used by one thread.
+    """Asks for offsets and, where they stand still, looks for records; joins no group and changes nothing.
 
-    Each call blocks while Kafka answers, for seconds at most; ``close`` it.
+    Used by one thread. Each look blocks while Kafka answers, for seconds; ``close`` it.
     """
 
-    def __init__(self, group: str, topics: Iterable[str], start: Start = "earliest") -> None:
-        """``start`` is where the group begins in topics that are new to it."""
-        self._topics = [names.on_wire(topic) for topic in topics]
-        self._last_error = LastError()
-        options = config.consumer_options(group)
-        self._reset = str(options["auto.offset.reset"])
+    def __init__(self, group: str, of: Iterable[str], start: Start = "earliest") -> None:
+        """``of``: the topics; ``start``: where the group begins in those that are new to it."""
+        self._group = group
+        self._topics = list(of)
         self._start = start
-        with refused_options_named():
-            self._client = confluent_kafka.Consumer(
-                options | {"error_cb": self._last_error, "enable.partition.eof": True}, logger=QUIET_LOGGER
-            )
-        self._bounds: dict[Place, tuple[int, int]] | None = None
-        """The first and the next offset of every partition that is not known to be done with, at the first look."""
-        self._seen: dict[Place, int] = {}
-        """Where a record was seen that the group has not handled."""
-        self._before: dict[Place, int] = {}
+        self._begins_at_oldest = config.consumer_options(group)["auto.offset.reset"] not in ("latest", "largest", "end")
+        self._admin, self._last_error = topics.client()
+        self._records = OldestRecords(group)
+        self._bounds: dict[Partition, Bounds] | None = None
+        """Of the partitions whose end at the first look is not known to be reached."""
+        self._before: dict[Partition, int] = {}
         """Where the group was at the look before."""
+        self._at_a_record: dict[Partition, int] = {}
+        """Where it was known to have a record before it."""
         self.missing: list[str] = []
         """The topics that Kafka does not have; known after the first look."""
 
     def look(self) -> list[Left]:
-        """Where the group has not reached the end yet. Raises BrokerUnavailable if Kafka does not answer."""
-        try:
-            if self._bounds is None:
-                self._bounds = self._first_bounds()
-            left = list(self._left(self._bounds))
-            self._bounds = {place: self._bounds[place] for place, _ in left}
-            return [Left(Partition(names.off_wire(place[0]), place[1]), at, self._end(place)) for place, at in left]
-        except KafkaException as error:
-            raise BrokerUnavailable(no_answer(error, self._last_error)) from error
+        """Where the group has not reached the end yet. Raises BrokerUnavailable or KafkaRefused."""
+        if self._bounds is None:
+            self._bounds = self._first_bounds()
+        offsets = self._offsets(self._bounds)
+        behind = {each: at for each, at in offsets.items() if at is not None and at < self._bounds[each][1]}
+        at_the_end = self._without_records(behind)
+        self._before = behind
+        left = {each: at for each, at in offsets.items() if at is None or (each in behind and each not in at_the_end)}
+        self._bounds = {each: self._bounds[each] for each in left}
+        return [Left(each, at, self._bounds[each][1]) for each, at in left.items()]
 
     def close(self) -> None:
-        self._client.close()
+        self._records.close()
 
-    def _first_bounds(self) -> dict[Place, tuple[int, int]]:
-        found = self._client.list_topics(timeout=ANSWER).topics  # asks without a name: naming a topic can create it
-        self.missing = [names.off_wire(topic) for topic in self._topics if topic not in found]
-        places = [(topic, number) for topic in self._topics if topic in found for number in found[topic].partitions]
-        bounds = {place: self._client.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER) for place in places}
-        return {place: (first, end) for place, (first, end) in bounds.items() if end > first}
+    def _first_bounds(self) -> dict[Partition, Bounds]:
+        cluster = topics.metadata(self._admin, self._last_error, ANSWER)
+        self.missing = [topic for topic in self._topics if names.on_wire(topic) not in cluster.topics]
+        there = [topic for topic in self._topics if topic not in self.missing]
+        partitions = [each for topic in there for each in positions.partitions_of(topic, cluster)]
+        found = positions.ends(partitions, self._admin, self._last_error, ANSWER)
+        return {each: (first, end) for each, (first, end) in found.items() if end > first}
 
-    def _end(self, place: Place) -> int:
-        return self._bounds[place][1] if self._bounds else 0
-
-    def _left(self, bounds: dict[Place, tuple[int, int]]) -> Iterator[tuple[Place, int | None]]:
-        offsets = self._offsets(bounds)
-        before = {
-            place: offset for place, offset in offsets.items() if offset is not None and offset < bounds[place][1]
-        }
-        self._see_records([place for place, offset in before.items() if self._stands_still(place, offset)], before)
-        self._before = before
-        for place, offset in offsets.items():
-            if offset is None or (place in before and self._seen.get(place, offset) < bounds[place][1]):
-                yield place, offset
-
-    def _offsets(self, bounds: dict[Place, tuple[int, int]]) -> dict[Place, int | None]:
+    def _offsets(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, int | None]:
         """The next offset that the group has to handle, as its consumers see it: what is out of range begins anew."""
-        places = list(bounds)
-        answers = self._client.committed([TopicPartition(*place) for place in places], timeout=ANSWER) if places else []
-        for each in answers:
-            if each.error:
-                raise KafkaException(each.error)
-        committed = {(each.topic, each.partition): each.offset for each in answers}
-        begun = {topic for (topic, _), offset in committed.items() if offset >= 0}
-        return {place: self._offset(committed[place], *bounds[place], place[0] in begun) for place in places}
+        if not bounds:
+            return {}
+        committed = committed_offsets([self._group], self._admin, self._last_error, ANSWER)[self._group]
+        begun = {each.topic for each in committed}
+        return {each: self._offset(committed.get(each), *bounds[each], each.topic in begun) for each in bounds}
 
-    def _offset(self, committed: int, first: int, end: int, has_begun: bool) -> int | None:
-        if first <= committed <= end:
+    def _offset(self, committed: int | None, first: int, end: int, has_begun: bool) -> int | None:
+        if committed is not None and committed >= first:
             return committed
-        if committed < 0 and self._start != "earliest" and not has_begun:
+        if committed is None and self._start != "earliest" and not has_begun:
             return None
-        return first if self._reset in ("earliest", "smallest", "beginning") else end
+        return first if self._begins_at_oldest else end
 
-    def _stands_still(self, place: Place, offset: int) -> bool:
-        """Whether the group has not moved since the last look, and no record is known that would explain it."""
-        return self._before.get(place) == offset and self._seen.get(place, -1) < offset
-
-    def _see_records(self, places: Sequence[Place], offsets: dict[Place, int]) -> None:
-        """Note where the next record is. There may be none before the end: Kafka has offsets for what is no record, as
-        for the end of a transaction, and forgets records at the end of a compacted topic."""
-        waiting = set(places)
-        self._client.assign([TopicPartition(*place, offsets[place]) for place in places])
-        quiet = 0.0
-        while waiting:
-            polled = self._client.poll(LONGEST_POLL)
-            error = polled.error() if polled else None
-            if polled is None or (error and error.code() != KafkaError._PARTITION_EOF):
-                quiet += LONGEST_POLL
-                if quiet >= SILENCE:
-                    raise BrokerUnavailable(f"Kafka at {config.brokers()} has sent nothing for {SILENCE:g} s.")
-                continue
-            place = (polled.topic(), polled.partition())
-            if place in waiting:
-                waiting.discard(place)
-                self._seen[place] = self._end(place) if error else polled.offset()
-        self._client.unassign()
+    def _without_records(self, behind: Mapping[Partition, int]) -> set[Partition]:
+        """Those of the partitions in which there is nothing to handle although the group is behind their end: Kafka has
+        offsets for what is no record, as for the end of a transaction. Asked where the group stands still."""
+        unclear = {
+            each: at
+            for each, at in behind.items()
+            if self._before.get(each) == at and self._at_a_record.get(each) != at
+        }
+        found = self._records.at(unclear, ANSWER) if unclear else {}
+        self._at_a_record |= {each: unclear[each] for each, time in found.items() if time is not False}
+        return {each for each, time in found.items() if time is False}
