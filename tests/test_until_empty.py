@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from tests.processes import Site
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+
+Consuming = Callable[..., AbstractContextManager[Service]]
 
 
 @pytest.fixture
@@ -117,6 +121,7 @@ def test_offsets_that_are_no_records_are_not_waited_for(site: Site, broker: Brok
 def test_it_says_what_it_waits_for_and_ends_when_that_is_handled(
     broker: Broker,
     group: ConsumerGroup,
+    consuming: Consuming,
     said: list[str],
     watchers: list[UntilEmpty],
     monkeypatch: pytest.MonkeyPatch,
@@ -127,14 +132,37 @@ def test_it_says_what_it_waits_for_and_ends_when_that_is_handled(
     text = "waited-for: still waiting: the end is not reached of ledger.entry-made[1] at 0 of 3"
     wait_for(lambda: text in said)
     assert not watcher.is_empty
-    service = Service([group])
-    service.start()
-    wait_for(lambda: watcher.is_empty)
-    assert service.stop(30)
+    with consuming(group):
+        wait_for(lambda: watcher.is_empty)
+
+
+def test_letters_that_are_not_in_the_table_are_waited_for(
+    broker: Broker,
+    group: ConsumerGroup,
+    consuming: Consuming,
+    said: list[str],
+    watchers: list[UntilEmpty],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(until_empty, "SAID_AFTER", 0.0)
+    letters = "ledger.entry-made.waited-for.dead-letter"
+    broker.create(letters)
+    broker.put(letters, b"{}", partition=0)
+    watcher = watch(watchers, group, said)
+    text = f"waited-for-dead-letter: still waiting: the end is not reached of {letters}[0] at 0 of 1"
+    wait_for(lambda: text in said)
+    assert not watcher.is_empty
+    with consuming(group):
+        wait_for(lambda: watcher.is_empty)
 
 
 def test_what_comes_later_is_not_waited_for(
-    broker: Broker, group: ConsumerGroup, said: list[str], watchers: list[UntilEmpty], monkeypatch: pytest.MonkeyPatch
+    broker: Broker,
+    group: ConsumerGroup,
+    consuming: Consuming,
+    said: list[str],
+    watchers: list[UntilEmpty],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(until_empty, "SAID_AFTER", 0.0)
     may_pass = threading.Event()
@@ -148,25 +176,28 @@ def test_what_comes_later_is_not_waited_for(
     watcher = watch(watchers, group, said)
     wait_for(lambda: said)
     put(broker, 1)
-    service = Service([group])
-    service.start()
-    wait_for(lambda: watcher.is_empty)
-    may_pass.set()
-    assert service.stop(30)
+    with consuming(group):
+        try:
+            wait_for(lambda: watcher.is_empty)
+        finally:
+            may_pass.set()
 
 
 def test_a_group_that_is_beyond_the_end_by_then_has_reached_it(
-    broker: Broker, group: ConsumerGroup, said: list[str], watchers: list[UntilEmpty], monkeypatch: pytest.MonkeyPatch
+    broker: Broker,
+    group: ConsumerGroup,
+    consuming: Consuming,
+    said: list[str],
+    watchers: list[UntilEmpty],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(until_empty, "SAID_AFTER", 0.0)
     put(broker, 1)
     watcher = watch(watchers, group, said)
     wait_for(lambda: said)
     put(broker, 2)
-    service = Service([group], limits=Limits(commit_interval=60.0))  # the only commit is at the end
-    service.start()
-    wait_for(lambda: service.records_done == 3)
-    assert service.stop(30)
+    with consuming(group, limits=Limits(commit_interval=60.0)) as service:  # the only commit is at the end
+        wait_for(lambda: service.records_done == 3)
     wait_for(lambda: watcher.is_empty)
 
 
@@ -175,16 +206,15 @@ def test_a_group_that_begins_with_what_is_sent_from_now_on_has_nothing_old_to_ha
     created: None,
     declarations: None,
     transactional_db: None,
+    consuming: Consuming,
     said: list[str],
     watchers: list[UntilEmpty],
 ) -> None:
     put(broker, 2)
     group = declare_group("late", start="latest")
     watcher = watch(watchers, group, said)
-    service = Service([group])
-    service.start()
-    wait_for(lambda: watcher.is_empty)
-    assert service.stop(30)
+    with consuming(group) as service:
+        wait_for(lambda: watcher.is_empty)
     assert service.records_done == 0
 
 

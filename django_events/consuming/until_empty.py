@@ -55,7 +55,7 @@ class UntilEmpty(threading.Thread):
         try:
             while not self._is_prepared() and not self._stopping.wait(0.1):
                 pass
-            self._wait_for({group.name: Remaining(group.name, group.sources, group.start) for group in self._groups})
+            self._wait_for({group.name: Remaining(group.name, group.sources) for group in self._groups})
             if not self._stopping.is_set():
                 self._wait_for(dict(_letters(self._groups)))
             self._is_empty = not self._stopping.is_set()

@@ -7,7 +7,6 @@ from django_events.kafka import config, names, positions, topics
 from django_events.kafka.consumer_groups import committed_offsets
 from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
-from django_events.kafka.starting import Start
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
@@ -21,14 +20,13 @@ class Left:
     """A partition in which the group has not reached the end yet. Immutable."""
 
     partition: Partition
-    offset: int | None
-    """The next offset that the group has to handle; None: it has not begun there."""
+    offset: int
+    """The next offset that the group has to handle."""
     end: int
     """The offset after the last record that the partition had at the first look."""
 
     def __str__(self) -> str:
-        place = f"{self.partition.topic}[{self.partition.number}]"
-        return f"{place} at {self.offset} of {self.end}" if self.offset is not None else f"{place} has not begun"
+        return f"{self.partition.topic}[{self.partition.number}] at {self.offset} of {self.end}"
 
 
 class Remaining:
@@ -37,11 +35,10 @@ class Remaining:
     Used by one thread. Each look blocks while Kafka answers, for seconds; ``close`` it.
     """
 
-    def __init__(self, group: str, of: Iterable[str], start: Start = "earliest") -> None:
-        """``of``: the topics; ``start``: where the group begins in those that are new to it."""
+    def __init__(self, group: str, of: Iterable[str]) -> None:
+        """``of``: the topics. Where the group has not begun, nothing is handled, wherever it will begin."""
         self._group = group
         self._topics = list(of)
-        self._start = start
         self._begins_at_oldest = config.consumer_options(group)["auto.offset.reset"] not in ("latest", "largest", "end")
         self._admin, self._last_error = topics.client()
         self._records = OldestRecords(group)
@@ -58,11 +55,10 @@ class Remaining:
         """Where the group has not reached the end yet. Raises BrokerUnavailable or KafkaRefused."""
         if self._bounds is None:
             self._bounds = self._first_bounds()
-        offsets = self._offsets(self._bounds)
-        behind = {each: at for each, at in offsets.items() if at is not None and at < self._bounds[each][1]}
+        behind = {each: at for each, at in self._offsets(self._bounds).items() if at < self._bounds[each][1]}
         at_the_end = self._without_records(behind)
         self._before = behind
-        left = {each: at for each, at in offsets.items() if at is None or (each in behind and each not in at_the_end)}
+        left = {each: at for each, at in behind.items() if each not in at_the_end}
         self._bounds = {each: self._bounds[each] for each in left}
         return [Left(each, at, self._bounds[each][1]) for each, at in left.items()]
 
@@ -77,20 +73,14 @@ class Remaining:
         found = positions.ends(partitions, self._admin, self._last_error, ANSWER)
         return {each: (first, end) for each, (first, end) in found.items() if end > first}
 
-    def _offsets(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, int | None]:
+    def _offsets(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, int]:
         """The next offset that the group has to handle, as its consumers see it: what is out of range begins anew."""
         if not bounds:
             return {}
         committed = committed_offsets([self._group], self._admin, self._last_error, ANSWER)[self._group]
-        begun = {each.topic for each in committed}
-        return {each: self._offset(committed.get(each), *bounds[each], each.topic in begun) for each in bounds}
-
-    def _offset(self, committed: int | None, first: int, end: int, has_begun: bool) -> int | None:
-        if committed is not None and committed >= first:
-            return committed
-        if committed is None and self._start != "earliest" and not has_begun:
-            return None
-        return first if self._begins_at_oldest else end
+        otherwise = {each: first if self._begins_at_oldest else end for each, (first, end) in bounds.items()}
+        is_there = {each for each in bounds if committed.get(each, -1) >= bounds[each][0]}
+        return {each: committed[each] if each in is_there else otherwise[each] for each in bounds}
 
     def _without_records(self, behind: Mapping[Partition, int]) -> set[Partition]:
         """Those of the partitions in which there is nothing to handle although the group is behind their end: Kafka has

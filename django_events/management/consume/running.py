@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.core.management.base import CommandError
 
 from django_events.consuming.limits import Limits
-from django_events.consuming.service import Service
+from django_events.consuming.service import CLOSING, Service
 from django_events.consuming.until_empty import UntilEmpty
 from django_events.handlers import ConsumerGroup
 from django_events.management.console import Console
@@ -61,6 +61,8 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
         if until_empty:
             until_empty.stop()
         _stop(service, run, console, exit_code)
+        if until_empty:
+            until_empty.join(CLOSING)  # it may be waiting for an answer of Kafka
         say("Stopped")
     if until_empty and not until_empty.is_empty:
         raise CommandError("Stopped before everything was handled that there was at the start.")
