@@ -7,7 +7,15 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from tests.waiting import wait_for
 
@@ -53,6 +61,21 @@ class Broker:
         for answer in self.admin.create_topics([new]).values():
             answer.result()
         wait_for(lambda: self.exists(topic))
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Let the topic have so many partitions."""
+        for answer in self.admin.create_partitions([NewPartitions(self.prefix + topic, total)]).values():
+            answer.result()
+        wait_for(lambda: len(self.admin.list_topics(timeout=10).topics[self.prefix + topic].partitions) == total)
+
+    def set_session(self, group: str, seconds: int) -> None:
+        """How long the broker waits for a process of this group; it counts with ``group.protocol=consumer``."""
+        entry = ConfigEntry(
+            "consumer.session.timeout.ms", str(seconds * 1000), incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(ResourceType.GROUP, self.prefix + group, incremental_configs=[entry])
+        for answer in self.admin.incremental_alter_configs([resource]).values():
+            answer.result()
 
     def delete(self, topic: str) -> None:
         for answer in self.admin.delete_topics([self.prefix + topic]).values():

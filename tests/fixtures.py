@@ -1,6 +1,7 @@
 """Fixtures: a Kafka with names of the test's own, declarations that are forgotten, processes of the site."""
 
 import copy
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 
 from django_events import ConsumerGroup, handlers, topics
@@ -23,6 +25,10 @@ from tests.services.kafka import KafkaServer
 
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 """A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
+
+PROTOCOLS: dict[str, dict[str, Any]] = {"cooperative-sticky": SESSION, "consumer": {"group.protocol": "consumer"}}
+"""How the processes of a group share its partitions, and the options for it. With the protocol ``consumer`` (KIP-848)
+it is the broker that knows the session time-out."""
 
 
 @pytest.fixture
@@ -67,6 +73,13 @@ def use_broker(settings: Any, broker: Broker) -> None:
     }
 
 
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest, broker: Broker, settings: Any) -> str:
+    """Each of the protocols in turn; consumers of this process and of ``site`` use it. Ask for it before ``site``."""
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": PROTOCOLS[request.param]}
+    return str(request.param)
+
+
 @pytest.fixture
 def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test declares is forgotten afterwards."""
@@ -89,7 +102,7 @@ def make_site(broker: Broker, folder: Path) -> Site:
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "KAFKA_CONSUMER": '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}',
+        "KAFKA_CONSUMER": json.dumps(django_settings.DJANGO_EVENTS["KAFKA_CONSUMER"]),
         "EVENTS_PREFIX": broker.prefix,
     }
     return Site(env, folder)

@@ -141,6 +141,22 @@ def test_values_may_be_functions_and_overrides_win(settings: Any) -> None:
     assert "linger.ms" not in config.consumer_options("g")
 
 
+def test_the_consumer_protocol_takes_nothing_that_the_broker_decides(settings: Any) -> None:
+    assert found(settings, KAFKA_CONSUMER={"group.protocol": "consumer", "group.instance.id": lambda: "pod-1"}) == {}
+    for options in (config.consumer_options("g"), config.letter_consumer_options("g")):
+        assert "partition.assignment.strategy" not in options
+        assert options["group.instance.id"] == "pod-1"
+
+
+@pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"])
+@pytest.mark.parametrize("setting", ["KAFKA", "KAFKA_CONSUMER"])
+def test_what_the_broker_decides_is_refused_with_the_consumer_protocol(settings: Any, setting: str, name: str) -> None:
+    given = {"bootstrap.servers": "localhost:1", "group.protocol": "consumer"}
+    given[name] = "range" if "strategy" in name else "5000"
+    text = found(settings, **{setting: given})["django_events.E003"]
+    assert f"`{name}` is not supported for `group.protocol=consumer`" in text
+
+
 def test_a_function_cannot_smuggle_in_what_is_refused(settings: Any) -> None:
     found(settings, KAFKA={**KAFKA, "retries": lambda: 1})
     with pytest.raises(ImproperlyConfigured, match="'retries'.* is 1, but limited retries give events up"):

@@ -1,5 +1,6 @@
 """P12: after SIGTERM a consumer finishes what runs, commits, and leaves; nothing that finished runs twice."""
 
+import json
 import signal
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from tests.broker import Broker
+from tests.fixtures import PROTOCOLS
 from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Entry
@@ -80,14 +82,16 @@ def test_a_second_signal_ends_the_process_at_once(site: Site, broker: Broker, tm
 
 
 def test_a_group_that_stopped_has_left_so_its_partitions_are_free_at_once(
-    site: Site, broker: Broker, tmp_path: Path
+    protocol: str, site: Site, broker: Broker
 ) -> None:
-    first = site.start("consume", "audit")
+    """With a session of 5 minutes only a consumer that has left can have made way."""
+    broker.set_session("audit", 300)
+    options = PROTOCOLS[protocol] | ({"session.timeout.ms": 300_000} if protocol != "consumer" else {})
+    first = site.start("consume", "audit", KAFKA_CONSUMER=json.dumps(options))
     first.says("got ledger.entry-made[0]")
     first.signal(signal.SIGTERM)
     first.succeeds()
-    # With a session of 5 minutes only a consumer that has left can have made way.
-    second = site.start("consume", "audit", KAFKA_CONSUMER='{"session.timeout.ms": 300000}')
+    second = site.start("consume", "audit")
     second.says("got ledger.entry-made[0]")
 
 

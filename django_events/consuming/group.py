@@ -20,6 +20,7 @@ from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
 from django_events.consuming.pausing import Pauses
 from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
+from django_events.consuming.pulse import Pulse
 from django_events.consuming.queues import Queue, Queues
 from django_events.consuming.slowness import Slowness
 from django_events.consuming.work import Work
@@ -34,6 +35,7 @@ logger = logging.getLogger("django_events.group")
 
 
 POLLED_AT_ONCE = 200  # records between two looks at the results
+HEARING = 1.0  # seconds in which Kafka says what is not ours any more, after a standstill of this process
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01  # seconds between two looks at Kafka while handlers run
 
 
@@ -65,6 +67,7 @@ class GroupThread(threading.Thread):
         self._slowness = Slowness(group.name)
         self._newly_assigned: list[Partition] = []
         self._commit_due = 0.0
+        self._pulse = Pulse()
         self._wait = SHORTEST_WAIT
 
     # ── from other threads ───────────────────────────────────────────────────────────────────────────────────────
@@ -92,6 +95,7 @@ class GroupThread(threading.Thread):
             self._workers: Workers[list[Work]] = Workers(self._limits.workers_of(self.group), self.name)
             self._letter_writer = LetterWriter(self.group.name, self._workers.results)
             self._handing_out = HandingOut(self.group.handlers, self._queues, self._workers, self._letter_writer)
+            self._pulse.restart()
             try:
                 while not self._stopping.is_set():
                     self._turn()
@@ -125,6 +129,7 @@ class GroupThread(threading.Thread):
 
     def _turn(self) -> None:
         """One round of everything; sleeps only where there is nothing to do, and then where news arrive first."""
+        self._hear_what_is_ours()
         collected = self._collect(block=0.0)
         now = self.polled_at = time.monotonic()
         self._queues.wake(now)
@@ -138,6 +143,19 @@ class GroupThread(threading.Thread):
             self._collect(block=self._wait)
             self._wait = min(self._wait * 2, LONGEST_WAIT)
 
+    def _hear_what_is_ours(self) -> None:
+        """After a standstill, in which Kafka may have given our partitions to others, hear of that before anything is
+        begun or committed."""
+        if self._pulse.is_steady:
+            self._pulse.beat()
+            return
+        deadline = time.monotonic() + HEARING
+        while time.monotonic() < deadline:
+            self._settle_in()
+            if record := self._consumer.poll(LONGEST_POLL):
+                self._take_on(record)
+        self._pulse.restart()
+
     @property
     def _running(self) -> set[Work]:
         return self._handing_out.out
@@ -150,6 +168,7 @@ class GroupThread(threading.Thread):
 
     def _finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
+        self._hear_what_is_ours()
         self._drain({work.progress for work in self._running} | {*self._progress.values()}, self._stop_deadline)
         self.left_running = bool(self._running)
         if self._running:
@@ -275,7 +294,7 @@ class GroupThread(threading.Thread):
     def assigned(self, partitions: list[Partition]) -> None:
         """Begin anew with these partitions; librdkafka starts them at their committed offsets."""
         for partition in partitions:
-            self._progress[partition] = Progress(partition)
+            self._progress[partition] = Progress(partition, self._pulse)
         self._newly_assigned += partitions
         self.ready.set()
         self._on_change(f"{self.group.name}: got {_list(partitions)}")
@@ -304,6 +323,7 @@ class GroupThread(threading.Thread):
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
                 return
+            self._pulse.beat()
             self._collect(block=min(seconds_left, LONGEST_POLL))
 
     def _forget(self, partitions: Iterable[Partition]) -> None:

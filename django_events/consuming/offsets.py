@@ -6,6 +6,7 @@ No Kafka and no threads here: the group's thread owns it.
 import time
 from collections import deque
 
+from django_events.consuming.pulse import Pulse
 from django_events.kafka.record import Partition
 
 
@@ -26,16 +27,23 @@ class Progress:
     Offsets have holes (transaction markers, compaction, retention), so what counts is the sequence delivered to us.
     """
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, pulse: Pulse | None = None) -> None:
+        """``pulse`` is that of the group's thread; without one it is taken to be steady."""
         self.partition = partition
+        self._pulse = pulse
         self.draining = False
-        """The partition will be given up: no worker begins anything of it. Workers read this."""
+        """The partition will be given up: no worker begins anything of it."""
         self.ended = False
         """The partition is not ours any more: late results are dropped."""
         self._in_hand: deque[InHand] = deque()
         self.next_offset: int | None = None
         """The next offset to read; None until a record is done with."""
         self._committed: int | None = None
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a worker may begin something of it. Thread-safe."""
+        return not (self.draining or self.ended) and (self._pulse is None or self._pulse.is_steady)
 
     def started(self, offset: int, handlers: int) -> InHand:
         """A record was delivered, for this many handlers."""

@@ -38,7 +38,7 @@ class Unit(Generic[Subject]):
 
     def may_begin(self, position: int) -> bool:
         """Whether the record at this position is still ours."""
-        return not (self.partitions and (self.partitions[position].draining or self.partitions[position].ended))
+        return not self.partitions or self.partitions[position].may_begin
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "log.connection.close": False,
 }
+_OF_CLASSIC_GROUPS = {"partition.assignment.strategy"}
+"""Those of our defaults that cannot be set with ``group.protocol=consumer``."""
 PRODUCER_FIXED: dict[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
@@ -104,15 +106,22 @@ def consumer_options(group: str, *, resolve: "Resolve | None" = None) -> dict[st
     """The options of a consumer of this group, values of functions resolved; raises SettingsError likewise."""
     fixed = CONSUMER_FIXED | {"group.id": names.on_wire(group)}
     options = _merged(CONSUMER_DEFAULTS, "KAFKA_CONSUMER", fixed, resolve)
-    if options["group.protocol"] == "consumer":  # KIP-848: the broker decides these, and librdkafka refuses them
-        for name in ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"):
-            options.pop(name, None)
+    if _text(options["group.protocol"]) == "consumer":
+        # KIP-848: the broker says how partitions are assigned. What the site itself says of that, librdkafka refuses.
+        given = resolve_aliases(settings.KAFKA) | resolve_aliases(settings.KAFKA_CONSUMER)
+        options = {name: value for name, value in options.items() if name not in _OF_CLASSIC_GROUPS or name in given}
     return options
 
 
 def letter_consumer_options(group: str) -> dict[str, Any]:
     """The options of a consumer of dead letters, which passes none over whatever the site has said; else as above."""
     return consumer_options(group) | {"auto.offset.reset": "earliest"}
+
+
+def shares_by_increments(options: Mapping[str, Any]) -> bool:
+    """Whether consumers with these options hear only of what changes, not of all partitions that they have."""
+    is_classic = _text(options["group.protocol"]) == "classic"
+    return not is_classic or _text(options["partition.assignment.strategy"]) == "cooperative-sticky"
 
 
 def admin_options() -> dict[str, Any]:

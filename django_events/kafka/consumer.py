@@ -68,6 +68,7 @@ class Consumer:
         self._said: dict[tuple[object, ...], float] = {}
         self._cannot_commit = False
         self._start = start
+        self._is_incremental = config.shares_by_increments(options)
         self._names: dict[str, str] = {}
         self._is_refused = False
         self._renewed_at = 0.0
@@ -137,7 +138,8 @@ class Consumer:
 
     def _begin_at(self, partitions: list[TopicPartition]) -> None:
         """Take these partitions on where the group is, or where it is to begin."""
-        self._client.incremental_assign(first_offsets(self._client, partitions, self._start))
+        assign = self._client.incremental_assign if self._is_incremental else self._client.assign
+        assign(first_offsets(self._client, partitions, self._start))
 
     def _tell(
         self,
@@ -196,7 +198,7 @@ class Consumer:
     def _note_error(self, error: KafkaError, wire_topic: str | None, partition: int | None) -> None:
         code = error.code()
         if code == KafkaError._FATAL or error.fatal():
-            raise ConsumerFailed(f"The consumer of group {self._group!r} cannot go on: {error.str()}")
+            raise ConsumerFailed(f"The consumer of group {self._group!r} cannot go on: {_reason(error)}")
         if code == KafkaError._PARTITION_EOF:
             return
         where = f"{wire_topic}[{partition}]" if wire_topic else "its topics"
@@ -213,6 +215,23 @@ class Consumer:
             act(partitions)
         except KafkaException as error:  # not ours any more: the listener has heard, or will
             logger.debug("Group %s: %s", self._group, error.args[0].str())
+
+
+_TWO_OF_ONE_ID = tuple(
+    KafkaError(code).str() for code in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID)
+)
+"""How the reason ends when two processes are the same member: the classic protocol ends the older one, the protocol
+``consumer`` the newer one."""
+
+
+def _reason(error: KafkaError) -> str:
+    """Why the consumer has ended, and where we know it, what to do."""
+    if not error.str().endswith(_TWO_OF_ONE_ID):
+        return str(error.str())
+    return (
+        "another process is this member of the group. Give each a 'group.instance.id' of its own, or none; a process "
+        f"that was killed stays a member until its session time-out is over. ({error.str()})"
+    )
 
 
 def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:

@@ -106,6 +106,12 @@ _OF_ALL_NODES: Mapping[str, object] = {
     # A killed consumer's partitions are free soon, and nobody waits for others that may join a group.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
+    # With group.protocol=consumer it is the broker that says so.
+    "group.consumer.min.session.timeout.ms": 1000,
+    "group.consumer.session.timeout.ms": 3000,
+    "group.consumer.max.session.timeout.ms": 600_000,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.heartbeat.interval.ms": 500,
 }
 
 _SILENT = logging.Logger("tests.services.kafka")
