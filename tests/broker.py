@@ -143,6 +143,16 @@ class Broker:
         finally:
             consumer.close()
 
+    def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """Let the group, of which no process runs, have this offset."""
+        consumer = Consumer(self._options | {"group.id": self.prefix + group})
+        try:
+            wanted = [TopicPartition(self.prefix + topic, partition, offset)]
+            (found,) = consumer.commit(offsets=wanted, asynchronous=False)
+            assert found.error is None, found.error
+        finally:
+            consumer.close()
+
     def end(self, topic: str, partition: int) -> int:
         """The offset after the partition's last record."""
         consumer = Consumer(self._options | {"group.id": "tests"})

@@ -26,9 +26,13 @@ from tests.services.kafka import KafkaServer
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 """A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
 
-PROTOCOLS: dict[str, dict[str, Any]] = {"cooperative-sticky": SESSION, "consumer": {"group.protocol": "consumer"}}
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "cooperative-sticky": SESSION,
+    "consumer": {"group.protocol": "consumer"},
+    "range": SESSION | {"partition.assignment.strategy": "range"},
+}
 """How the processes of a group share its partitions, and the options for it. With the protocol ``consumer`` (KIP-848)
-it is the broker that knows the session time-out."""
+it is the broker that knows the session time-out; with ``range`` all partitions are taken from all at each change."""
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def use_broker(settings: Any, broker: Broker) -> None:
     }
 
 
-@pytest.fixture(params=PROTOCOLS)
+@pytest.fixture(params=["cooperative-sticky", "consumer"])
 def protocol(request: pytest.FixtureRequest, broker: Broker, settings: Any) -> str:
     """Each of the protocols in turn; consumers of this process and of ``site`` use it. Ask for it before ``site``."""
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": PROTOCOLS[request.param]}

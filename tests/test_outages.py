@@ -3,19 +3,24 @@
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from django.db import connection, transaction
 
-from django_events.kafka import topics
+from django_events import ConsumerGroup, Event
+from django_events.consuming.service import Service
+from django_events.kafka import starting, topics
 from django_events.models import OutgoingEvent
 from django_events.testing import sending
 from tests.broker import Broker
 from tests.fixtures import make_site
 from tests.ledger.entries import make_entry
+from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Account, Entry
 from tests.processes import Site
 from tests.services.kafka import KafkaServer
@@ -27,6 +32,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 @pytest.fixture(autouse=True)
 def created(fragile: Broker) -> None:
     topics.create_missing(["ledger.entry-made"], timeout=10)
+
+
+@pytest.fixture
+def broker(fragile: Broker) -> Broker:
+    """What the fixtures of all tests take for the broker."""
+    return fragile
 
 
 @pytest.fixture
@@ -192,3 +203,39 @@ def test_an_outage_of_a_minute_under_load_costs_neither_memory_nor_old_transacti
     assert numbers(fragile) == in_order()
     assert max(ages) < 15, f"a transaction was open for {max(ages):.1f} s"
     assert max(sizes) - before < 50_000, f"memory grew from {before:,} to {max(sizes):,} kB"
+
+
+def test_a_group_begins_where_it_is_to_begin_although_kafka_is_away_when_it_asks(
+    fragile: Broker,
+    kafka_server: KafkaServer,
+    consuming: Callable[[ConsumerGroup], AbstractContextManager[Service]],
+    declarations: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = ConsumerGroup("late", start="latest")
+    read: list[bytes | None] = []
+
+    @group.idempotent(entry_made)
+    def note(event: Event[EntryMade]) -> None:
+        read.append(event.data)
+
+    ask = starting._first_offsets
+    asked: list[Any] = []
+
+    def ask_while_it_is_away(*arguments: Any) -> list[TopicPartition]:
+        if not asked:
+            kafka_server.pause()
+        asked.append(arguments)
+        try:
+            return ask(*arguments)
+        finally:
+            kafka_server.resume()
+
+    monkeypatch.setattr(starting, "_first_offsets", ask_while_it_is_away)
+    monkeypatch.setattr(starting, "ANSWER", 0.5)
+    fragile.put("ledger.entry-made", b'{"account":"old","number":1}', partition=0)
+    with consuming(group):
+        fragile.put("ledger.entry-made", b'{"account":"new","number":1}', partition=0)
+        wait_for(lambda: read)
+    assert len(asked) > 1
+    assert read == [b'{"account":"new","number":1}']

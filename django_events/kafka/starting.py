@@ -15,6 +15,9 @@ Start: TypeAlias = Literal["earliest", "latest"] | datetime
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
 
+PAUSE = 0.2
+"""Seconds between two tries."""
+
 PATIENCE = 60.0
 """Seconds for which Kafka is asked again; far below max.poll.interval.ms (300 s), in which the group waits for us."""
 
@@ -35,6 +38,7 @@ def first_offsets(
             if time.monotonic() >= deadline:
                 reason = error.args[0].str()
                 raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
+            time.sleep(PAUSE)
 
 
 def _first_offsets(
@@ -42,6 +46,9 @@ def _first_offsets(
 ) -> list[TopicPartition]:
     new_topics, new_partitions = _without_offset(client, {each.topic for each in assigned})
     begins = _beginnings(client, [each for each in new_partitions if each.topic in new_topics], start)
+    if begins:  # another process may have begun meanwhile: what it has committed stays
+        still_new = {(each.topic, each.partition) for each in _without_offset(client, new_topics)[1]}
+        begins = [each for each in begins if (each.topic, each.partition) in still_new]
     if begins:
         client.commit(offsets=begins, asynchronous=False)
     known = {(each.topic, each.partition): each for each in begins}
@@ -68,7 +75,7 @@ def _beginnings(
 ) -> list[TopicPartition]:
     found = {}
     if isinstance(start, datetime) and partitions:
-        at = int(start.timestamp() * 1000)
+        at = max(int(start.timestamp() * 1000), 0)  # below, Kafka has other meanings
         wanted = [TopicPartition(each.topic, each.partition, at) for each in partitions]
         for each in client.offsets_for_times(wanted, timeout=ANSWER):
             if each.error:
