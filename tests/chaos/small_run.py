@@ -1,9 +1,10 @@
 """A run on one Kafka node and one PostgreSQL that others have started, in which a test says who dies where."""
 
+import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.chaos.gathering import gather
 from tests.chaos.history import History
 from tests.chaos.settling import Rest
 from tests.chaos.timeline import timeline
+from tests.fixtures import SESSION
 from tests.processes import Process
 from tests.waiting import wait_for
 
@@ -28,6 +30,7 @@ COMMANDS = {
     "catchup": ("catchup", "--interval=0.2"),
     "books": ("consume", "books"),
     "shaky": ("consume", "watch", "shaky"),
+    "all": ("consume",),
 }
 """The commands of actors, by the first part of their names."""
 
@@ -35,7 +38,8 @@ COMMANDS = {
 class SmallRun:
     """Actors on a database of their own. ``end`` it."""
 
-    def __init__(self, kafka: str, database_server: str, folder: Path) -> None:
+    def __init__(self, kafka: str, database_server: str, folder: Path, options: Mapping[str, object] = SESSION) -> None:
+        """``options`` are those of consumers."""
         name = uuid.uuid4().hex[:10]
         self.history = History(folder / "history.jsonl")
         self.broker = Broker(kafka, f"crash-{name}.")
@@ -49,7 +53,7 @@ class SmallRun:
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "KAFKA_CONSUMER": '{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}',
+            "KAFKA_CONSUMER": json.dumps(dict(options)),
             "EVENTS_PREFIX": self.broker.prefix,
         }
         self._on_server(f"CREATE DATABASE {self._database}")
@@ -83,12 +87,17 @@ class SmallRun:
         if by_kill:
             actor.kill()
         else:
-            actor.wish_end()
-            actor.process.ends()
-            actor.note_end()
+            self.stop(name)
         actor.start()
         if by_kill:
             self.history.note(Fault(at=began, kind="kill", hits=(name,), until=time.time()))
+
+    def stop(self, name: str) -> None:
+        """End the actor's process in good order."""
+        actor = self._actors[name]
+        actor.wish_end()
+        actor.process.ends()
+        actor.note_end()
 
     def lease_no_longer(self) -> None:
         """The leases that killed processes had of dead letters end now."""

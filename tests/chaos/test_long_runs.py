@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.chaos.small_run import SmallRun
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.kafka, pytest.mark.postgres]
+
+STORM = 60.0
+"""Seconds of two consumers that join and leave."""
 
 REPLACED = 30
 """Processes of one group that are replaced, one after the other."""
@@ -26,7 +30,30 @@ def test_seeds_of_faults_on_three_nodes() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_storm_of_rebalances(run: SmallRun) -> None:
+BOTH_PROTOCOLS = pytest.mark.parametrize("run", ["cooperative-sticky", "consumer"], indirect=True)
+
+
+@BOTH_PROTOCOLS
+def test_two_that_join_and_leave_for_a_minute(run: SmallRun) -> None:
+    """Nobody is killed and nothing breaks, so no handler is called twice, not even one that is idempotent: who gives
+    up a partition finishes and commits what runs. That is a rule of the checker, as are the effects that happen once.
+    """
+    for name in ("web-1", "web-2", "catchup-1", "all-1", "all-2", "all-3"):
+        run.start(name)
+    draw = random.Random(2)
+    end = time.monotonic() + STORM
+    while time.monotonic() < end:
+        first, second = draw.sample(["all-2", "all-3"], 2)
+        for change, name in ((run.stop, first), (run.stop, second), (run.start, first), (run.start, second)):
+            time.sleep(draw.uniform(0.0, 2.0))  # in which events flow; nothing waits for it
+            change(name)
+    run.settle()
+    violations = run.violations()
+    assert not violations, "\n\n".join(violations)
+
+
+@BOTH_PROTOCOLS
+def test_a_storm_of_rebalances_and_kills(run: SmallRun) -> None:
     group = [f"books-{number}" for number in range(1, 5)]
     for name in ("web-1", "web-2", "catchup-1", "shaky-1", *group):
         run.start(name)
