@@ -51,6 +51,9 @@ class Evidence:
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
         self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
+        self.actors_of: dict[str, set[str]] = defaultdict(set)
+        for fact in self.all(Handling):
+            self.actors_of[fact.handler.partition("/")[0]].add(fact.actor)
         self.letters = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Buried))
         self.kept = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Kept))
         self.raised = {(fact.handler, fact.place, fact.process) for fact in self.all(Raised)}

@@ -14,7 +14,7 @@ from tests.services.proxy import Condition, Link, Proxy
 
 TEMPLATE = "chaos_template"
 
-SESSION = '{"session.timeout.ms": 4000, "heartbeat.interval.ms": 500}'
+SESSION = '{"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}'
 """For consumers: a killed one's partitions are given to others after this."""
 
 

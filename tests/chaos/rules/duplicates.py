@@ -33,11 +33,11 @@ def _was_slow(sendings: Sequence[Sending], records: Sequence[Delivered]) -> bool
 
 def repeated_calls_are_explained(evidence: Evidence) -> Iterator[Violation]:
     """A handler is called again with a record only if it had raised, also with another event in the same transaction,
-    or a fault hit a process that called it."""
+    or a fault hit a process of its group: then partitions move, and back, with what is handled out of order."""
     for (handler, _), calls in evidence.calls.items():
         for before, again in pairwise(calls):
             if (handler, before.place, before.process) in evidence.raised or evidence.was_rolled_back(before, again):
                 continue
-            if not evidence.is_explained({before.actor, again.actor}, before.at, again.at):
+            if not evidence.is_explained(evidence.actors_of[handler.partition("/")[0]], before.at, again.at):
                 what = f"{handler} was called again with event {again.event}, and no fault explains it"
                 yield Violation(what=what, events=(again.event,), handler=handler)
