@@ -28,7 +28,7 @@ def test_the_file_is_renewed_while_groups_poll_and_gone_afterwards(site: Site, t
     consumer = site.start("consume", "audit", "clinic", f"--health-file={file}")
     wait_for(file.exists)
     first = file.stat().st_mtime_ns
-    wait_for(lambda: file.stat().st_mtime_ns > first)
+    wait_for(lambda: file.exists() and file.stat().st_mtime_ns > first)
     consumer.signal(signal.SIGTERM)
     consumer.succeeds()
     assert not file.exists()
