@@ -71,9 +71,11 @@ class HandingOut:
         batch = handler.calling.batch
         if batch is not None:
             return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
-        idle = min(self._workers.count, at_once or self._workers.count) - self._units
-        if idle <= 0 and line.works < MOST:
-            return []  # it would wait for a worker; while it waits here, it becomes more
+        idle = self._workers.count - self._units
+        if at_once is not None:
+            idle = min(idle, at_once - self._units_of[handler.name])
+        if idle <= 0 and line.works < MOST and self._units_of[handler.name]:
+            return []  # another of its units would wait for a worker; while it waits here, it becomes more
         # What there is goes to all idle workers alike; MOST bounds what waits behind one slow event.
         return self._queues.take(handler.name, min(MOST, max(1, line.works // max(1, idle))))
 

@@ -39,6 +39,8 @@ class Progress:
         self.next_offset: int | None = None
         """The next offset to read; None until a record is done with."""
         self._committed: int | None = None
+        self.moved_at = time.monotonic()
+        """When the offset last passed a record."""
 
     @property
     def may_begin(self) -> bool:
@@ -56,6 +58,7 @@ class Progress:
         record.handlers_left -= 1
         while self._in_hand and not self._in_hand[0].handlers_left:
             self.next_offset = self._in_hand.popleft().offset + 1
+            self.moved_at = time.monotonic()
 
     @property
     def oldest(self) -> InHand | None:

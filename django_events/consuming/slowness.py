@@ -49,7 +49,7 @@ class Slowness:
     def _look_at_offsets(self, partitions: Collection[Progress], queues: Queues, now: float) -> None:
         for progress in partitions:
             oldest = progress.oldest
-            if oldest and oldest not in self._held and now - oldest.since > LONG:
+            if oldest and oldest not in self._held and now - max(oldest.since, progress.moved_at) > LONG:
                 self._held[oldest] = progress
                 held_by = [work for work in queues.all_works() if work.in_hand is oldest]
                 self._say_held(progress, oldest, held_by, now)

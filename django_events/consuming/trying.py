@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from django_events.consuming.attempt import NOT_BEGUN, Attempt, attempt, outcome_of
+from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import LONGEST, Sharing
+from django_events.consuming.transactions import drop_open_transactions, prepare_connections
 from django_events.events import Event
 from django_events.exceptions import BatchItemError
 from django_events.handlers import Handler
@@ -49,7 +50,7 @@ class Trial:
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
         if self._handler.calling.batch:
-            self._batch([at for at in range(len(self._records)) if self._is_ready(at)])
+            self._batch(list(range(len(self._records))))
         elif len(self._records) > 1 and self._handler.shares_transactions:
             self._in_shared_transactions()
         else:
@@ -68,10 +69,13 @@ class Trial:
                 self._alone(at)
 
     def _alone(self, at: int) -> None:
+        prepare_connections()
         try:
             (outcome,) = attempt(self._handler, [self._events[at]])
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             outcome = outcome_of(error, self._handler, self._records[at])
+        finally:
+            drop_open_transactions()
         self._came_out(at, outcome)
 
     # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
@@ -85,6 +89,8 @@ class Trial:
             ready = [at for at in chosen if self._is_ready(at)]
             if len(ready) == 1:
                 self._one_by_one(ready)
+                if self._outcomes[ready[0]] is HANDLED:
+                    self._sharing.took(1, 1)
             elif ready:
                 self._share(ready)
             # What a transaction has left is next, before all that comes after it.
@@ -93,10 +99,11 @@ class Trial:
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
         events = [self._events[at] for at in positions]
-        try:
-            outcomes = Attempt(self._handler, events, lambda: time.monotonic() < self._until).outcomes()
-        except BaseException as error:  # all is rolled back: alone it shows which of them it was
+        outcomes, error = self._tried(Attempt(self._handler, events, lambda: time.monotonic() < self._until).outcomes)
+        if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
+            drop_open_transactions()
+            self._forget_events(positions)
             self._until = time.monotonic() + LONGEST
             self._one_by_one(positions)
             return
@@ -107,36 +114,37 @@ class Trial:
     # ── batches ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _batch(self, positions: list[int]) -> None:
-        """Try these in one call. What fails is halved until the culprits are alone; each half is committed by itself,
+        """Try these in one call. What fails is halved until the culprits are alone; each part is committed by itself,
         in order. A culprit that the handler names is left out at once."""
-        positions = [at for at in positions if not self._is_held(at)]
-        if not positions:
-            return
-        try:
-            outcomes = attempt(self._handler, [self._events[at] for at in positions])
-        except BaseException as error:
-            self._batch_failed(positions, error)
-        else:
-            for at, outcome in zip(positions, outcomes, strict=True):
-                self._outcomes[at] = outcome
+        parts = [positions]
+        while parts:
+            ready = [at for at in parts.pop() if self._is_ready(at)]
+            if not ready:
+                continue
+            events = [self._events[at] for at in ready]
+            outcomes, error = self._tried(lambda events=events: attempt(self._handler, events))  # type: ignore[misc]
+            if error is None:
+                for at, outcome in zip(ready, outcomes, strict=True):
+                    self._outcomes[at] = outcome
+            else:
+                drop_open_transactions()
+                parts += reversed(self._after_failure(ready, error))
 
-    def _batch_failed(self, positions: list[int], error: BaseException) -> None:
+    def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
+        """What is to be tried next of a list that failed, in order."""
         named = self._named(positions, error)
+        self._forget_events(positions)
         if named is not None:
-            assert isinstance(error, BatchItemError)
-            before = [at for at in positions if at < named]
-            after = [at for at in positions if at > named]
-            self._came_out(named, failed(error.cause, self._records[named]))
-            self._batch(before + after)
-        elif len(positions) == 1:
-            self._came_out(positions[0], outcome_of(error, self._handler, self._records[positions[0]]))
-        elif isinstance(outcome := outcome_of(error, self._handler, self._records[positions[0]]), Postponed):
+            cause = error.cause if isinstance(error, BatchItemError) else error
+            self._came_out(named, outcome_of(cause, self._handler, self._records[named]))
+            return [[at for at in positions if at != named]]
+        outcome = outcome_of(error, self._handler, self._records[positions[0]])
+        if len(positions) == 1 or isinstance(outcome, Postponed):
             for at in positions:
                 self._came_out(at, outcome)
-        else:
-            half = (len(positions) + 1) // 2
-            self._batch(positions[:half])
-            self._batch(positions[half:])
+            return []
+        half = (len(positions) + 1) // 2
+        return [positions[:half], positions[half:]]
 
     def _named(self, positions: list[int], error: BaseException) -> int | None:
         """The position of the event that the handler says is at fault."""
@@ -145,6 +153,18 @@ class Trial:
         return next((at for at in positions if self._events[at] == error.event), None)
 
     # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
+
+    def _tried(self, try_it: Callable[[], list[Outcome]]) -> tuple[list[Outcome], BaseException | None]:
+        """The outcomes, or what was raised: whatever is tried next must not be raised "during the handling" of that."""
+        try:
+            return try_it(), None
+        except BaseException as error:
+            return [], error
+
+    def _forget_events(self, positions: Sequence[int]) -> None:
+        """They are read again for the next call: the handler may have changed what it was given."""
+        for at in positions:
+            self._events.pop(at, None)
 
     def _is_ready(self, at: int) -> bool:
         """Whether this record may be tried now: it is ours, can be read, and none before it in its queue has failed."""
