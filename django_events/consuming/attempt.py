@@ -150,16 +150,16 @@ class NotNow(Exception):
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(handler: Handler, events: Events, *, again: bool = False) -> list[Outcome]:
-    """Try the handler with all of these events in one transaction, again at once after a deadlock or a serialization
-    failure. One outcome for each; raises as ``Attempt.outcomes``."""
+def attempt(handler: Handler, read: Callable[[], Events], *, again: bool = False) -> list[Outcome]:
+    """Try the handler with all events that ``read`` gives in one transaction, again at once after a deadlock or a
+    serialization failure. One outcome for each; raises as ``Attempt.outcomes``."""
     for _ in range(CONFLICTS):
         try:
-            return Attempt(handler, events, again=again).outcomes()
+            return Attempt(handler, read(), again=again).outcomes()
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return Attempt(handler, events, again=again).outcomes()
+    return Attempt(handler, read(), again=again).outcomes()
 
 
 def database_of(handler: Handler) -> str:

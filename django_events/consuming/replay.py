@@ -130,7 +130,7 @@ class Replay:
     def _attempt(self, record: ReceivedRecord, number: int) -> Outcome:
         try:
             prepare_connections()
-            (outcome,) = attempt(self._handler, [read_event(self._handler, record, number)], again=self._again)
+            (outcome,) = attempt(self._handler, lambda: [read_event(self._handler, record, number)], again=self._again)
             return outcome
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a replay
             return outcome_of(error.cause if isinstance(error, BatchItemError) else error, self._handler, record)

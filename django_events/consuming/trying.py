@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, attempt, outcome_of
@@ -43,6 +44,7 @@ class Trial:
         self._may_begin = may_begin
         self._outcomes: list[Outcome] = [NOT_BEGUN] * len(records)
         self._events: dict[int, Event[Any]] = {}
+        self._were_given: set[int] = set()
         self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
@@ -71,7 +73,7 @@ class Trial:
     def _alone(self, at: int) -> None:
         prepare_connections()
         try:
-            (outcome,) = attempt(self._handler, [self._events[at]])
+            (outcome,) = attempt(self._handler, lambda: self._given([at]))
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             outcome = outcome_of(error, self._handler, self._records[at])
         finally:
@@ -98,12 +100,11 @@ class Trial:
 
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
-        events = [self._events[at] for at in positions]
+        events = self._given(positions)
         outcomes, error = self._tried(Attempt(self._handler, events, lambda: time.monotonic() < self._until).outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
             drop_open_transactions()
-            self._forget_events(positions)
             self._until = time.monotonic() + LONGEST
             self._one_by_one(positions)
             return
@@ -121,8 +122,7 @@ class Trial:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            events = [self._events[at] for at in ready]
-            outcomes, error = self._tried(lambda events=events: attempt(self._handler, events))  # type: ignore[misc]
+            outcomes, error = self._tried(partial(attempt, self._handler, partial(self._given, ready)))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
@@ -133,7 +133,6 @@ class Trial:
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
         named = self._named(positions, error)
-        self._forget_events(positions)
         if named is not None:
             cause = error.cause if isinstance(error, BatchItemError) else error
             self._came_out(named, outcome_of(cause, self._handler, self._records[named]))
@@ -161,10 +160,13 @@ class Trial:
         except BaseException as error:
             return [], error
 
-    def _forget_events(self, positions: Sequence[int]) -> None:
-        """They are read again for the next call: the handler may have changed what it was given."""
+    def _given(self, positions: Sequence[int]) -> list[Event[Any]]:
+        """The events for a call; read again if they were given before: the handler may have changed them."""
         for at in positions:
-            self._events.pop(at, None)
+            if at in self._were_given:
+                self._events[at] = read_event(self._handler, self._records[at], self._number)
+            self._were_given.add(at)
+        return [self._events[at] for at in positions]
 
     def _is_ready(self, at: int) -> bool:
         """Whether this record may be tried now: it is ours, can be read, and none before it in its queue has failed."""

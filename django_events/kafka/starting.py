@@ -38,6 +38,7 @@ def first_offsets(
             if time.monotonic() >= deadline:
                 reason = error.args[0].str()
                 raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
+            time.sleep(0.2)
             time.sleep(PAUSE)
 
 
@@ -61,6 +62,8 @@ def _without_offset(client: confluent_kafka.Consumer, topics: Iterable[str]) -> 
     partitions = []
     for topic in topics:
         found = client.list_topics(topic, timeout=ANSWER).topics[topic]
+        if found.error:  # what is assigned exists: this node has not heard of it yet
+            raise KafkaException(found.error)
         partitions += [TopicPartition(topic, number) for number in found.partitions]
     answers = client.committed(partitions, timeout=ANSWER)
     for each in answers:

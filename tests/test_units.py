@@ -1,0 +1,230 @@
+"""One unit at one worker, without Kafka: what happens to one event leaves nothing behind for the others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+
+from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
+from django_events.consuming import attempt, slowness, trying
+from django_events.consuming.handing_out import HandingOut
+from django_events.consuming.offsets import Progress
+from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
+from django_events.consuming.queues import Queues
+from django_events.consuming.sharing import Sharing
+from django_events.consuming.trying import Trial
+from django_events.consuming.work import Work
+from django_events.kafka.record import Partition, ReceivedRecord
+from tests.ledger.models import Entry
+
+pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("declarations", "transactional_db")]
+
+Payload = dict[str, Any]
+Single = Event[Payload]
+Several = list[Event[Payload]]
+
+PLACE = Partition("units", 0)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a unit is never over, however slow the machine."""
+    monkeypatch.setattr(trying, "LONGEST", 600.0)
+
+
+@pytest.fixture
+def topic() -> Topic[Payload]:
+    return Topic("units", Payload)
+
+
+@pytest.fixture
+def group() -> ConsumerGroup:
+    return ConsumerGroup("units")
+
+
+def record(number: int) -> ReceivedRecord:
+    headers: list[tuple[str, bytes | None]] = [
+        ("ce_specversion", b"1.0"), ("ce_source", b"s"), ("ce_type", b"t"), ("ce_id", b"i%d" % number)
+    ]  # fmt: skip
+    return ReceivedRecord(PLACE, number, None, b'{"n":%d}' % number, headers, None)
+
+
+def tried(
+    group: ConsumerGroup,
+    count: int,
+    sharing: Sharing | None = None,
+    may_begin: Callable[[int], bool] = lambda at: True,
+    first: int = 0,
+) -> list[Outcome]:
+    records = [record(number) for number in range(first, first + count)]
+    return Trial(group.handlers[0], records, 1, sharing or Sharing(), may_begin).outcomes()
+
+
+def declare(group: ConsumerGroup, topic: Topic[Payload], handle: Any, batch: Batch | None) -> None:
+    (group.exactly_once(topic, batch=batch) if batch else group.exactly_once(topic))(handle)
+
+
+def enter(event: Single) -> None:
+    Entry.objects.create(handler="h", account="a", number=event.payload["n"], process=0)
+
+
+def entered() -> list[int]:
+    return sorted(Entry.objects.values_list("number", flat=True))
+
+
+class Pool:
+    """Workers that only note what they are given."""
+
+    count = 8
+
+    def __init__(self) -> None:
+        self.handlers: list[str] = []
+
+    def submit(self, unit: Any) -> None:
+        self.handlers.append(unit.handler.name)
+
+
+@pytest.mark.parametrize("concurrency", [1, None])
+def test_a_handler_is_not_kept_waiting_by_the_backlog_of_another(
+    topic: Topic[Payload], group: ConsumerGroup, concurrency: int | None
+) -> None:
+    group.idempotent(topic, name="busy")(print)
+    group.idempotent(topic, name="other", concurrency=concurrency)(print)
+    busy, other = group.handlers
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    handing_out = HandingOut(group.handlers, queues, pool, None)  # type: ignore[arg-type]
+    for number in range(400):
+        queues.add(Work(busy, record(number), progress, progress.started(number, 1)), 0.0)
+    handing_out.hand_out(0.0)
+    assert {*pool.handlers} == {"busy"}
+    assert len(pool.handlers) >= pool.count
+    queues.add(Work(other, record(500), progress, progress.started(500, 1)), 1.0)
+    handing_out.hand_out(1.0)
+    assert pool.handlers[-1] == "other"
+
+
+def test_a_shared_transaction_grows_again_after_it_has_shrunk_to_one_event(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None: ...
+
+    sharing = Sharing(size=1)
+    for go in range(5):
+        tried(group, 50, sharing, first=100 * go)
+    assert sharing.size > 1
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=10)])
+def test_a_payload_that_the_handler_has_changed_is_whole_at_the_next_call(
+    topic: Topic[Payload], group: ConsumerGroup, batch: Batch | None
+) -> None:
+    def handle(given: Any) -> None:
+        for event in given if isinstance(given, list) else [given]:
+            event.payload["n"] += 10
+            if event.payload["n"] == 13:
+                raise ValueError("this one fails")
+            enter(event)
+
+    declare(group, topic, handle, batch)
+    tried(group, 4)
+    assert entered() == [10, 11, 12]
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=10)])
+def test_the_report_of_a_failure_holds_nothing_of_another_event(
+    topic: Topic[Payload], group: ConsumerGroup, batch: Batch | None
+) -> None:
+    def handle(given: Any) -> None:
+        event = given[0] if isinstance(given, list) else given
+        raise ValueError(f"no luck with {event.payload['n']}")
+
+    declare(group, topic, handle, batch)
+    last = tried(group, 3)[-1]
+    assert isinstance(last, Failed)
+    assert "no luck with 2" in last.report.traceback
+    assert "no luck with 0" not in last.report.traceback
+
+
+def test_a_failure_after_the_deadlock_of_another_is_no_deadlock(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    from psycopg.errors import DeadlockDetected
+
+    calls: list[int] = []
+
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        if len(calls) == 1:
+            raise OperationalError("as if") from DeadlockDetected("as if")
+        if event.payload["n"] == 1:
+            raise ValueError("this one fails")
+
+    tried(group, 2)
+    assert calls == [0, 0, 1]
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])
+def test_a_culprit_that_is_named_while_the_database_is_away_is_postponed(
+    topic: Topic[Payload], group: ConsumerGroup, delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "works", lambda using: False)
+
+    def handle(events: Several) -> None:
+        raise BatchItemError(events[0], OperationalError("the server closed the connection"))
+
+    getattr(group, delivery)(topic, batch=Batch(size=10))(handle)
+    assert {type(outcome) for outcome in tried(group, 4)} <= {Postponed, NotBegun}
+
+
+def test_a_batch_is_not_halved_further_once_its_partition_is_given_up(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    calls: list[int] = []
+
+    @group.idempotent(topic, batch=Batch(size=16))
+    def handle(events: Several) -> None:
+        calls.append(len(events))
+        raise ValueError("all of them")
+
+    assert {type(outcome) for outcome in tried(group, 16, may_begin=lambda at: not calls)} == {NotBegun}
+    assert calls == [16]
+
+
+def test_a_batch_may_have_any_number_of_named_culprits(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    @group.idempotent(topic, batch=Batch(size=1_000), on_failure=OnFailure.DISCARD)
+    def handle(events: Several) -> None:
+        for event in events:
+            if event.payload["n"] < 600:
+                raise BatchItemError(event, IgnoreError())
+
+    outcomes = tried(group, 700)
+    assert all(isinstance(outcome, Failed) and isinstance(outcome.error, IgnoreError) for outcome in outcomes[:600])
+    assert {type(outcome) for outcome in outcomes[600:]} == {Handled}
+
+
+def test_a_transaction_that_one_event_leaves_open_takes_nothing_from_the_others(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        if event.payload["n"] == 0:
+            transaction.atomic().__enter__()  # and never ends it
+        enter(event)
+
+    assert {type(outcome) for outcome in tried(group, 5)} == {Handled}
+    assert entered() == [1, 2, 3, 4]
+
+
+def test_an_offset_that_moves_is_not_reported_as_held_back(
+    group: ConsumerGroup, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    progress, reports = Progress(PLACE), slowness.Slowness(group.name)
+    in_hand = [progress.started(number, 1) for number in range(200)]
+    for each in in_hand[:-1]:  # one a second
+        now[0] += 1
+        progress.finished(each)
+        reports.look([progress], Queues())
+    assert "has stayed" not in caplog.text
