@@ -42,6 +42,7 @@ _LETTER_NAMES = [
         *("offset", "traceback", "", "ID", "unheard-of"),
     )
 ]
+_NUMBERS = ["dead-letter-attempts", "dead-letter-partition", "dead-letter-offset"]
 _VALUES = [
     *(b"", b"\0", b"\xff\xfe", b"1", b"-1", b"1.0", b"9" * 400, "²".encode(), b"\xed\xa0\x80"),
     *(b"9223372036854775807", b"9223372036854775808", b"1e400", b"cure", b"x" * 3_000),
@@ -52,9 +53,13 @@ _VALUES = [
 
 def headers_with(names: list[str]) -> SearchStrategy[list[tuple[str, bytes | None]]]:
     """Headers of these and of any other names, with any values."""
-    name = st.sampled_from(names) | st.text(max_size=8)
+    known = st.sampled_from(names)
+    name = known | known | known | st.text(max_size=8)
     value = st.none() | st.sampled_from(_VALUES) | st.binary(max_size=30)
-    return st.lists(st.tuples(name, value), max_size=6)
+    header = st.tuples(name, value)
+    if any(each in names for each in _NUMBERS):
+        header |= st.tuples(st.sampled_from(_NUMBERS), st.sampled_from(_VALUES))
+    return st.lists(header, max_size=10)
 
 
 def records(topic: str, *, of_letters: bool = False) -> SearchStrategy[ReceivedRecord]:

@@ -33,7 +33,7 @@ TOPIC, LETTERS = "ledger.entry-made", "ledger.entry-made.strange.dead-letter"
 Consuming = Callable[..., AbstractContextManager[Service]]
 
 many = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "300")),
+    max_examples=int(os.environ.get("EXAMPLES", "600")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
