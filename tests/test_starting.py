@@ -192,7 +192,7 @@ class Overtaken:
         self.commits: list[Any] = []
 
     def list_topics(self, topic: str, timeout: float) -> Any:
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None, 1: None})})
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None, 1: None})})
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         answer = [TopicPartition(each.topic, each.partition, self.offset) for each in partitions]
