@@ -16,10 +16,12 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 
 from django_events import Topic
-from django_events.models import OutgoingEvent
+from django_events.models import OutgoingEvent, lane_of
+from django_events.producing.lanes import WaitingLanes
+from django_events.producing.sender import Sender
 from django_events.signals import event_set_aside
 from django_events.testing import saved_events, sending
 from tests.broker import Broker
@@ -82,6 +84,38 @@ def test_an_event_that_is_refused_alone_is_set_aside_and_holds_up_none(
     send(topic, "a", 10)  # wakes its lane
     wait_for(lambda: not OutgoingEvent.objects.exists())
     assert numbers(broker, "narrow", "a") == [0, 1, 2, 4, 5, 6, 8, 9, 3, 7, 10]
+
+
+def test_nothing_of_its_key_is_sent_before_it_is_committed_that_an_event_is_set_aside(
+    broker: Broker, transactional_db: None, declarations: None, monkeypatch: Any
+) -> None:
+    """The round loses its database when it writes the refusal down. The next one does both."""
+    topic = Topic("narrow", dict[str, Any])
+    broker.create("narrow", max_message_bytes="2000")
+    with transaction.atomic():
+        topic.send({"number": 0}, key="a")
+        for number in (1, 2):
+            topic.send({"number": number, "filler": "x" * (5000 if number == 1 else 0)}, key="a")
+        topic.send({"number": 3}, key="b")
+    lanes = WaitingLanes({lane_of("narrow", key, "") for key in (b"a", b"b")})
+    sender = Sender()
+
+    def lose_the_database(*_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with monkeypatch.context() as patched, pytest.raises(OperationalError):
+        patched.setattr(type(OutgoingEvent.objects), "set_aside", lose_the_database)
+        sender.round(lanes, "default")
+    connection.close()
+    assert numbers(broker, "narrow", "a") == [0]
+
+    while sender.round(lanes, "default"):
+        pass
+    assert list(dict.fromkeys(numbers(broker, "narrow", "a"))) == [0, 2]
+    assert set(numbers(broker, "narrow", "b")) == {3}
+    assert [row.lane for row in saved_events("narrow")] == [None]
+    sender.close()
 
 
 def test_an_event_that_was_set_aside_can_be_discarded_and_no_other(

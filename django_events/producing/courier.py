@@ -102,18 +102,27 @@ def _record_of(row: WaitingRow) -> Record:
 
 
 def _send_alone(suspects: Sequence[WaitingRow], sending: Sending) -> None:
-    """Send the rows one in flight at a time, because a refused row fails its whole batch."""
+    """Send the rows one in flight at a time, because a refused row fails its whole batch.
+
+    After a refused row, no more of its key: the next of them may not be in Kafka before it is committed that this one
+    is set aside. If that fails, the row is sent again, and Kafka may take it by then.
+    """
+    refused_keys: set[tuple[str, bytes | None]] = set()
     deadline = time.monotonic() + ALONE_WAIT
     producer = Producer(config.producer_options(gapless=False))
     try:
         producer.connect(ALONE_WAIT)
         for row in suspects:
+            if (row.topic, row.key) in refused_keys:
+                continue
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
                 break
             deliveries = producer.send([(row.id, _record_of(row))], seconds_left)
             sending.acknowledged += deliveries.acknowledged
             sending.refused |= deliveries.row_errors
+            if deliveries.row_errors and row.key is not None:
+                refused_keys.add((row.topic, row.key))
             if deliveries.failure and not deliveries.row_errors:
                 sending.unanswered = deliveries.failure
                 break

@@ -2,7 +2,8 @@
 
 The order of a key rests on three things here: a lane is read without gaps from its oldest row, by a statement that
 begins after the lane is locked; one idempotent producer sends what was read in that order and stops at the first
-failure; and a row is deleted only when it is acknowledged. The lock only saves duplicates.
+failure, be it for good: what follows a refused row in its key is sent after the commit that sets it aside; and a row is
+deleted only when it is acknowledged. The lock only saves duplicates.
 """
 
 import logging
