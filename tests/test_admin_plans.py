@@ -18,14 +18,14 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from django_events.models import DeadLetter, DeadLetterAttempt, Failure, OutgoingEvent, ProcessedEvent
+from django_events.models import DeadLetter
 from django_events.models.windows import WINDOW
+from tests.big_tables import BIG, filling
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
 
-LETTERS = int(os.environ.get("DJANGO_EVENTS_BIG", "150000"))
-PROCESSED = 5 * LETTERS if "DJANGO_EVENTS_BIG" in os.environ else 400_000
-BIG = [model._meta.db_table for model in (DeadLetter, DeadLetterAttempt, ProcessedEvent, OutgoingEvent)]
+LETTERS = int(os.environ.get("DJANGO_EVENTS_BIG", "100000"))
+PROCESSED = 5 * LETTERS if "DJANGO_EVENTS_BIG" in os.environ else 200_000
 
 LISTED = WINDOW + 500
 """Rows that a list reads: its window, and its choices and ends."""
@@ -48,62 +48,20 @@ FILTERS = {
     "o": ["8", "-5.1", "7", "10"],
 }
 
-FILL = [
-    f"""
-    INSERT INTO {Failure._meta.db_table}
-        (id, fingerprint, group_name, handler, topic, exception, message, first_seen, last_seen, letters_ever,
-         letters_open)
-    SELECT n, md5(n::text)::uuid, CASE n WHEN 4 THEN 'rare' ELSE 'group-' || n % 2 END, 'handler-' || n % 3,
-        CASE n WHEN 4 THEN 'shop.rare' ELSE 'shop.topic-' || n % 3 END, 'ValueError', 'no', now(), now(), 1, 1
-    FROM generate_series(0, 6) n
-    """,
-    # The newest tenth is of another topic than most others; "rare" is far back, and closed but for a few.
-    f"""
-    INSERT INTO {DeadLetter._meta.db_table}
-        (state, topic, group_name, handler, key_text, event_id, failure_id, exception, message, attempts, retries,
-         first_failed, last_failed, automatic, due_at, closed_by, reason, value, headers, partition, "offset",
-         letter_partition, letter_offset, event_key, queue_key)
-    SELECT CASE WHEN n % 3 = 0 THEN 'waiting' WHEN n % 1000 = 1 THEN 'running' WHEN n % 3 = 1 THEN 'resolved'
-                ELSE 'discarded' END,
-        CASE WHEN n < 100 THEN 'shop.rare' WHEN n > {LETTERS} * 0.9 THEN 'shop.topic-2' ELSE 'shop.topic-1' END,
-        CASE WHEN n < 100 THEN 'rare' ELSE 'group-' || n % 2 END, 'handler-' || n % 3,
-        CASE WHEN n % 5 = 0 THEN 'hot' ELSE 'key-' || n % 5000 END, 'e-' || n, CASE WHEN n < 100 THEN 4 ELSE 1 END,
-        'ValueError', 'no', n % 30, 0, now() - ({LETTERS} - n) * interval '1 minute' - interval '1 day',
-        now() - ({LETTERS} - n) * interval '1 minute', n % 2 = 0,
-        CASE WHEN n % 6 = 0 THEN now() END, '', '',
-        convert_to('{{"number": ' || n || '}}', 'UTF8'), '\\x90', 0, n, 0, n,
-        md5(n::text)::uuid, md5((n % 5000)::text)::uuid
-    FROM generate_series(1, {LETTERS}) n
-    """,
-    f"""
-    INSERT INTO {DeadLetterAttempt._meta.db_table}
-        (letter_id, attempts, began, ended, exception, message, traceback, host)
-    SELECT id, 1, last_failed, last_failed, 'ValueError', 'no', 'Traceback', '' FROM {DeadLetter._meta.db_table}
-    """,
-    f"""
-    INSERT INTO {OutgoingEvent._meta.db_table} (topic, lane, event_id, key, value, headers)
-    SELECT 'shop.topic-1', n % 16, 'e-' || n, '', '', '\\x90' FROM generate_series(1, {LETTERS}) n
-    """,
-    f"""
-    INSERT INTO {ProcessedEvent._meta.db_table} (key, topic, source, event_id, group_name, handler, processed_at)
-    SELECT md5(n::text)::uuid, 'shop.topic-1', 'shop', 'e-' || n, 'group-1', 'handler-1', now() - n * interval '1 s'
-    FROM generate_series(1, {PROCESSED}) n
-    """,
-]
 
-
-@pytest.fixture
-def big_tables(db: None) -> None:
-    """Many rows, that PostgreSQL has never looked at."""
+@pytest.fixture(params=["never analyzed", "analyzed", "analyzed when empty"])
+def statistics(request: pytest.FixtureRequest, db: None) -> str:
+    """Many rows; what PostgreSQL knows of them."""
+    known: str = request.param
+    analyze = "ANALYZE " + ", ".join(BIG)
     with connection.cursor() as cursor:
-        for statement in FILL:
+        if known == "analyzed when empty":
+            cursor.execute(analyze)
+        for statement in filling(LETTERS, PROCESSED):
             cursor.execute(statement)
-
-
-@pytest.fixture
-def analyzed(big_tables: None) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE " + ", ".join(BIG))
+        if known == "analyzed":
+            cursor.execute(analyze)
+    return known
 
 
 class Reader:
@@ -164,17 +122,15 @@ MOST: dict[str, int] = {}
 """Seconds that each page took, and the rows that its largest statement read."""
 
 
-@pytest.fixture(params=["never analyzed", "analyzed"])
-def visitor(request: pytest.FixtureRequest, big_tables: None, admin_client: Client) -> Iterator[Client]:
-    if request.param == "analyzed":
-        request.getfixturevalue("analyzed")
+@pytest.fixture
+def visitor(statistics: str, admin_client: Client) -> Iterator[Client]:
     TIMES.clear()
     MOST.clear()
     yield admin_client
     for address, seconds in sorted(TIMES.items(), key=lambda pair: -pair[1])[:10]:
-        sys.stdout.write(f"{request.param}: {seconds * 1000:5.0f} ms  {address}\n")
+        sys.stdout.write(f"{statistics}: {seconds * 1000:5.0f} ms  {address}\n")
     for address, rows in sorted(MOST.items(), key=lambda pair: -pair[1])[:5]:
-        sys.stdout.write(f"{request.param}: {rows:,} rows  {address}\n")
+        sys.stdout.write(f"{statistics}: {rows:,} rows  {address}\n")
 
 
 def test_pages_read_no_more_rows_than_they_say_and_say_so(visitor: Client) -> None:

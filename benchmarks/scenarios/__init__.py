@@ -14,6 +14,7 @@ NAMES = (
     "growth",
     "old-snapshot",
     "startup",
+    "admin",
     "end-to-end",
 )
 

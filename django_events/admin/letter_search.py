@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import BinaryField, BooleanField, Func, Q, QuerySet, Value
+from django.db.models import BinaryField, BooleanField, F, Func, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Length
 
 from django_events import redaction
@@ -25,7 +25,7 @@ def search(rows: QuerySet[DeadLetter], term: str, *, in_payloads: bool) -> Query
     if in_payloads:
         found.append(_with_text(rows, term).values("pk"))
     first, *others = found
-    return as_table(every.filter(pk__in=first.union(*others))[: len(found) * WINDOW])
+    return as_table(every.filter(_AnyOf(F("pk"), Subquery(first.union(*others))))[: len(found) * WINDOW])
 
 
 def _with_text(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
@@ -44,6 +44,18 @@ def _shows(letter: DeadLetter, term: str) -> bool:
     message = redaction.text(letter.message, payloads.secrets_of(letter))
     bodies = (payloads.payload_of(letter, edited=edited) for edited in (False, True))
     return term.lower() in message.lower() or any(term.encode() in payloads.download(body) for body in bodies)
+
+
+class _AnyOf(Func):
+    """Whether a value is among those of a subquery, which is read once, before anything else: as part of a join, it
+    would be read again for every letter where the statistics say that there are none."""
+
+    template = "%(expressions)s"
+    arg_joiner = " IN "
+    output_field = BooleanField()
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        return self.as_sql(compiler, connection, template="%(expressions)s)", arg_joiner=" = ANY(ARRAY")
 
 
 class _Holds(Func):

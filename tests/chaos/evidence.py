@@ -24,6 +24,7 @@ from tests.chaos.facts import (
     Raised,
     Saved,
     Sending,
+    Sent,
     SetAside,
 )
 
@@ -49,6 +50,8 @@ class Evidence:
         self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
+        self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
+        self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
         self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
         self.actors_of: dict[str, set[str]] = defaultdict(set)
@@ -58,6 +61,13 @@ class Evidence:
         self.kept = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Kept))
         self.raised = {(fact.handler, fact.place, fact.process) for fact in self.all(Raised)}
         self.raised_at = _grouped(((fact.handler, str(fact.process)), fact) for fact in self.all(Raised))
+
+    def was_left_unfinished(self, event: str) -> bool:
+        """Whether a process has ended in a round with this event: its stop does not wait for ever."""
+        return any(
+            self.last_sendings[sending.process] is sending and (event, sending.process) not in self.sent
+            for sending in self.sendings.get(event, [])
+        )
 
     def all(self, kind: type[Kind]) -> Iterator[Kind]:
         """The facts of one kind, in the order of their time."""

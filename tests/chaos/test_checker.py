@@ -269,6 +269,17 @@ def test_a_slow_kafka_may_have_caused_a_duplicate_record(slowness: float, broken
     assert rules_broken([*without(Sending, events=("a",)), *DUPLICATE, first]) == broken
 
 
+@pytest.mark.parametrize(("later", "broken"), [
+    ([], set()),
+    ([Sending(at=11, actor="web-1", process=7, events=("b",))], {"duplicate_records_are_explained"}),
+    ([Sent(at=11, actor="web-1", process=7, event="a")], {"duplicate_records_are_explained"}),
+])  # fmt: skip
+def test_only_the_last_round_of_a_process_may_have_been_left_unfinished(later: list[AnyFact], broken: set[str]) -> None:
+    last = Sending(at=10.1, actor="web-1", process=7, events=("a",))
+    others = [fact for fact in good() if not isinstance(fact, Sending | Sent)]
+    assert rules_broken([*others, *DUPLICATE, last, *later]) == broken
+
+
 @pytest.mark.parametrize("reason", [
     Fault(at=15, kind="freeze", hits=("watch-1",), until=16),
     Raised(at=10.35, actor="watch-1", process=2, handler="watch/note", event="a", place=(TOPIC, 0, 0)),

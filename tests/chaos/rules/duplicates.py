@@ -13,13 +13,13 @@ SLOW = 0.5
 
 def duplicate_records_are_explained(evidence: Evidence) -> Iterator[Violation]:
     """An event is in Kafka twice only if a fault hit one of its senders, their connections or Kafka meanwhile, or Kafka
-    was too slow for its first sender, who does not wait for ever."""
+    was too slow for its first sender, who does not wait for ever, or a sender ended in its last round."""
     for event, records in sorted(evidence.deliveries.items()):
         if len(records) < 2:
             continue
         sendings = evidence.sendings.get(event, [])
         begin = min([sending.at for sending in sendings] + [records[0].at])
-        if _was_slow(sendings, records):
+        if _was_slow(sendings, records) or evidence.was_left_unfinished(event):
             continue
         if not evidence.is_explained({sending.actor for sending in sendings}, begin, records[-1].at):
             what = f"event {event} is in Kafka {len(records)} times, and no fault explains it"
