@@ -1,6 +1,6 @@
-"""Makes the figures of a page from a file of results: tables in Markdown on the output, charts beside each other.
+"""Writes the figures of a page from a file of results: tables in Markdown, and charts in a folder beside the page.
 
-usage: python -m benchmarks.page FILE [--charts FOLDER]
+usage: python -m benchmarks.page FILE [PAGE]
 """
 
 import argparse
@@ -12,24 +12,27 @@ from pathlib import Path
 from benchmarks.charts import bar_chart
 from benchmarks.report import number
 from benchmarks.result import Costs, Result, load
+from tests.pages import write_between
+
+PAGE = Path("docs/performance.md")
+CHARTS = "images/performance"
+"""The folder of the charts, beside the page."""
 
 HEAD = """| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 | MB | SQL | Log | Dead |
 |---|---:|---:|---:|---|---|---:|---:|---:|"""
 
 
-def page(results: Sequence[Result], charts: Path | None = None) -> str:
-    """Tables of all results; with ``charts`` also pictures, which are written to that folder."""
+def figures(results: Sequence[Result], folder: Path) -> str:
+    """Tables of all results, and a chart of each unit of a scenario, which is written below the folder."""
+    (folder / CHARTS).mkdir(parents=True, exist_ok=True)
     parts = [_about(results)]
-    for scenario, of_scenario in groupby(results, key=lambda result: result.scenario):
-        parts.append(f"### {scenario}")
-        for unit, found in groupby(of_scenario, key=lambda result: result.unit):
-            same_unit = list(found)
-            if charts:
-                name = f"{scenario}-{unit.replace('/', '-per-')}.svg"
-                (charts / name).write_text(bar_chart(same_unit))
-                parts.append(f"![{scenario} in {unit}]({charts.name}/{name})")
-            parts.append("\n".join([HEAD, *map(_row, same_unit)]))
-    return "\n\n".join(parts) + "\n"
+    for (scenario, unit), found in groupby(results, key=lambda result: (result.scenario, result.unit)):
+        same_unit = list(found)
+        chart = f"{CHARTS}/{scenario}-{unit.replace('/', '-per-')}.svg"
+        (folder / chart).write_text(bar_chart(same_unit))
+        table = "\n".join([HEAD, *map(_row, same_unit)])
+        parts += [f"### {scenario}, {unit}", f"![{scenario} in {unit}]({chart})", table]
+    return "\n\n".join(parts)
 
 
 def _about(results: Sequence[Result]) -> str:
@@ -67,17 +70,15 @@ def _row(result: Result) -> str:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="what ./dev bench --json has written")
-    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="write charts (SVG) to this folder")
+    parser.add_argument("page", type=Path, nargs="?", default=PAGE, help=f"the page (default: {PAGE})")
     options = parser.parse_args(arguments)
     try:
         results = load(options.file)
-    except ValueError as error:
+        if not results:
+            raise ValueError(f"{options.file} has no results")
+        write_between(options.page, "figures", figures(results, options.page.parent))
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    if not results:
-        parser.error(f"{options.file} has no results")
-    if options.charts:
-        options.charts.mkdir(parents=True, exist_ok=True)
-    print(page(results, options.charts), end="")
 
 
 if __name__ == "__main__":

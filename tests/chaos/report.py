@@ -1,12 +1,12 @@
 """Writes what was measured into the page about reliability, between two comments that name the table."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.chaos.planted import BUGS
 from tests.chaos.result import Result
+from tests.pages import write_between
 
 
 def write_runs(page: Path, results: Sequence[Result]) -> None:
@@ -25,9 +25,8 @@ def write_runs(page: Path, results: Sequence[Result]) -> None:
         "Longest time from the last fault until all was at rest": _longest(results),
         "Violations": _listed(violations) or "none",
     }
-    _replace(
-        page, "long run", "\n".join(["| | |", "|---|---|", *[f"| {name} | {text} |" for name, text in rows.items()]])
-    )
+    table = ["| | |", "|---|---|", *[f"| {name} | {text} |" for name, text in rows.items()]]
+    write_between(page, "long run", "\n".join(table))
 
 
 def write_planted(page: Path, seeds: Mapping[str, int | None], rules: Mapping[str, Sequence[str]]) -> None:
@@ -36,7 +35,7 @@ def write_planted(page: Path, seeds: Mapping[str, int | None], rules: Mapping[st
         f"| {BUGS[name].what} | {f'{needed} of {BUGS[name].seeds}' if needed else 'not'} | {_code(rules[name])} |"
         for name, needed in seeds.items()
     ]
-    _replace(page, "planted bugs", "\n".join(["| Bug | Caught in seed | By |", "|---|---|---|", *rows]))
+    write_between(page, "planted bugs", "\n".join(["| Bug | Caught in seed | By |", "|---|---|---|", *rows]))
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -51,11 +50,3 @@ def _longest(results: Sequence[Result]) -> str:
     if any(result.settled is None for result in results):
         return "not all came to rest"
     return f"{max(result.settled or 0.0 for result in results):.0f} s"
-
-
-def _replace(page: Path, name: str, table: str) -> None:
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n?<!-- end -->)", re.DOTALL)
-    text, count = pattern.subn(lambda found: f"{found[1]}{table}\n<!-- end -->", page.read_text())
-    if count != 1:
-        raise ValueError(f"{page} has {count} places for the table {name!r}, not one")
-    page.write_text(text)

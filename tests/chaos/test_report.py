@@ -54,5 +54,5 @@ def test_the_table_of_planted_bugs_says_how_each_was_caught(page: Path) -> None:
 
 def test_a_page_without_the_comments_is_refused(page: Path) -> None:
     page.write_text("# Page\n")
-    with pytest.raises(ValueError, match="0 places for the table 'long run'"):
+    with pytest.raises(ValueError, match="0 places for 'long run'"):
         write_runs(page, [result(1)])
