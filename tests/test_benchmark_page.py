@@ -3,18 +3,22 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
+from benchmarks import result
 from benchmarks.charts import bar_chart
-from benchmarks.page import page
+from benchmarks.page import CHARTS, figures, main
 from tests.test_benchmarks import bench, some_result
 
 
 def test_the_page_has_a_table_and_a_chart_of_each_scenario(tmp_path: Path) -> None:
     results = [some_result(), some_result(variant="4 <processes>"), some_result(scenario="latency", unit="ms")]
-    text = page(results, tmp_path)
+    text = figures(results, tmp_path)
     assert "| 1 process | 40,000 events/s | 50,000 (the loop written by hand) | 0.80 (0.75–0.85) |" in text
     assert "catchup 20" in text
-    assert sorted(picture.name for picture in tmp_path.iterdir()) == ["drain-events-per-s.svg", "latency-ms.svg"]
-    assert f"]({tmp_path.name}/drain-events-per-s.svg)" in text
+    pictures = sorted(picture.name for picture in (tmp_path / CHARTS).iterdir())
+    assert pictures == ["drain-events-per-s.svg", "latency-ms.svg"]
+    assert f"]({CHARTS}/drain-events-per-s.svg)" in text
     assert "Sizes were small" in text
 
 
@@ -24,13 +28,31 @@ def test_a_chart_is_a_picture_with_a_bar_for_each_side() -> None:
     assert {"4 <processes>", "40,000", "50,000"} <= set(texts)
 
 
-def test_wrong_data_is_said_on_the_page() -> None:
-    assert "**(wrong data)**" in page([some_result(correct=False, ratio=None, ratio_range=None)])
-
-
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text("[{}]")
     done = bench("--compare", str(file))
     assert done.returncode == 2
     assert "is no file of results" in done.stderr
+
+
+def test_a_page_gets_the_figures_of_a_file_and_charts_beside_it(tmp_path: Path) -> None:
+    file, written = tmp_path / "results.json", tmp_path / "performance.md"
+    result.save([some_result(), some_result(variant="2 processes", correct=False)], file)
+    written.write_text("Before.\n<!-- figures -->\nOld.\n<!-- end -->\nAfter.\n")
+    main([str(file), str(written)])
+    text = written.read_text()
+    assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "Old." not in text
+    assert "| 1 process | 40,000 events/s | 50,000 (the loop written by hand) | 0.80 (0.75–0.85) |" in text
+    assert "2 processes **(wrong data)**" in text
+    assert "![drain in events/s](images/performance/drain-events-per-s.svg)" in text
+    assert "2 processes" in (tmp_path / "images/performance/drain-events-per-s.svg").read_text()
+
+
+def test_a_page_without_place_for_figures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, written = tmp_path / "results.json", tmp_path / "performance.md"
+    result.save([some_result()], file)
+    written.write_text("Nothing.\n")
+    with pytest.raises(SystemExit):
+        main([str(file), str(written)])
+    assert "has 0 places for 'figures', not one" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import checking, page, report, result, scenarios
+from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
 from benchmarks.result import Result
 from tests.processes import ROOT
@@ -122,25 +122,3 @@ def test_every_fault_of_the_data_is_seen(numbers: list[int], fault: str) -> None
 def test_a_key_that_nobody_made_is_seen() -> None:
     (problem,) = checking.differences("Kafka", EXPECTED | {"strange": [0]}, EXPECTED)
     assert "'strange', which nobody made" in problem
-
-
-def test_a_page_gets_the_figures_of_a_file_and_charts_beside_it(tmp_path: Path) -> None:
-    file, written = tmp_path / "results.json", tmp_path / "performance.md"
-    result.save([some_result(), some_result(variant="2 processes", correct=False)], file)
-    written.write_text("Before.\n<!-- figures -->\nOld.\n<!-- end -->\nAfter.\n")
-    page.main([str(file), str(written)])
-    text = written.read_text()
-    assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "Old." not in text
-    assert "| 1 process | 40,000 events/s | 50,000 (the loop written by hand) | 0.80 (0.75–0.85) |" in text
-    assert "2 processes **(wrong data)**" in text
-    assert "![drain in events/s](images/performance/drain-events-per-s.svg)" in text
-    assert "2 processes" in (tmp_path / "images/performance/drain-events-per-s.svg").read_text()
-
-
-def test_a_page_without_place_for_figures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, written = tmp_path / "results.json", tmp_path / "performance.md"
-    result.save([some_result()], file)
-    written.write_text("Nothing.\n")
-    with pytest.raises(SystemExit):
-        page.main([str(file), str(written)])
-    assert "has 0 places for 'figures', not one" in capsys.readouterr().err
