@@ -106,6 +106,8 @@ class Sender:
         waiting.add(_unfinished(rows, sending, cut))
         self._note(rows, sending)
         _tell(rows, sending, using)
+        if sending.unanswered and not sending.acknowledged:
+            self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
         busy = self._busy(lanes, locked, using)
         return RoundResult(len(sending.acknowledged), busy, len(sending.refused), sending.unanswered)
 
