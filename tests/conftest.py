@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.counting"]
 
 NEEDS = {
     "kafka": bool(os.environ.get("KAFKA_BOOTSTRAP_SERVERS")),

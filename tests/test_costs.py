@@ -1,16 +1,13 @@
 """What an event costs the database, in counts: a change that adds a statement for each event fails here."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import transaction
 
-from benchmarks.counters import Counts, can_count_statements, counts, wait_for_others
-from benchmarks.place import OURS
+from benchmarks.counters import Counts
 from django_events import ConsumerGroup, Event
 from django_events.consuming import trying
 from django_events.consuming.limits import Limits
@@ -19,37 +16,12 @@ from django_events.models import OutgoingEvent, ProcessedEvent
 from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from tests.broker import Broker
+from tests.counting import Counting
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Entry
-from tests.services import REQUIRED
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
-Counting = Callable[[], AbstractContextManager[SimpleNamespace]]
-
-
-@pytest.fixture
-def counting(transactional_db: None) -> Counting:
-    """``with counting() as found: …``; afterwards ``found.counts`` has what the test's database was asked and did."""
-    import psycopg
-
-    settings = connection.settings_dict
-    address = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
-
-    @contextmanager
-    def count() -> Iterator[SimpleNamespace]:
-        with psycopg.connect(address, autocommit=True, application_name=OURS) as observer:
-            if not can_count_statements(observer):
-                (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)("PostgreSQL has no pg_stat_statements")
-            connections.close_all()
-            wait_for_others(observer)
-            before, found = counts(observer), SimpleNamespace()
-            yield found
-            connections.close_all()  # only then has PostgreSQL been told of everything
-            wait_for_others(observer)
-            found.counts = counts(observer).since(before)
-
-    return count
 
 
 def save_entries(count: int, keys: int = 100) -> None:
@@ -72,7 +44,7 @@ def test_draining_costs_few_statements_and_one_dead_tuple_for_each_event(broker:
     with counting() as found:
         assert Catchup(["default"]).run_once(Stop()).sent == 3_000
     statements, wal, dead_tuples = per_event(found, 3_000)
-    assert statements <= 0.05
+    assert statements <= 0.02
     assert dead_tuples <= 1
     if "PYTEST_XDIST_WORKER" not in os.environ:  # other tests write to the server's one log
         assert wal <= 1_200
@@ -84,7 +56,7 @@ def test_a_hot_key_costs_no_more(broker: Broker, counting: Counting) -> None:
     with counting() as found:
         assert Catchup(["default"]).run_once(Stop()).sent == 3_000
     statements, _, dead_tuples = per_event(found, 3_000)
-    assert statements <= 0.05
+    assert statements <= 0.015
     assert dead_tuples <= 1
 
 
@@ -96,7 +68,7 @@ def test_a_look_at_an_empty_outbox_costs_the_same_whatever_was_sent(broker: Brok
     with counting() as found:
         catchup.one_pass("default", Stop())
     catchup.close()
-    assert found.counts.statements <= 20
+    assert found.counts.statements <= 7, "BEGIN, two that prepare, the look, COMMIT, and what a new connection asks"
     assert found.counts.dead_tuples == 0
 
 

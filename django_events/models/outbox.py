@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from django.db import connections, models, transaction
-from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -98,22 +97,16 @@ class LaneManager(models.Manager["Lane"]):
         rows = [Lane(topic=topic, number=number) for topic, number in lanes]
         self.using(using).bulk_create(rows, ignore_conflicts=True)
 
-    def with_rows(self, using: str) -> list[LaneName]:
-        """All lanes that have rows to send, whoever holds them. One index look-up a lane; in a prepared round."""
-        if connections[using].vendor == "postgresql":
-            return [LaneName(*row) for row in fetch(using, _SQL_LANES_WITH_ROWS, [])]
-        rows = OutgoingEvent.objects.using(using).filter(topic=OuterRef("topic"), lane=OuterRef("number"))
-        return [LaneName(*row) for row in self.using(using).filter(Exists(rows)).values_list("topic", "number")]
+    def lock(self, lanes: Collection[LaneName], at_most: int, using: str) -> list[LaneName]:
+        """Lock the first ``at_most`` of the lanes that nobody holds, until the transaction ends; return them. Never
+        waits.
 
-    def lock(self, lanes: Collection[LaneName], using: str) -> list[LaneName]:
-        """Lock those of the lanes that nobody holds, until the transaction ends; return them. Never waits.
-
-        Also the empty ones: a lane that is not returned is held by somebody, or was never added. Where the database
-        has no row locks (SQLite) nothing is locked, and all of them are returned.
+        Also the empty ones: if fewer are returned, each other one is held by somebody, or was never added. Where the
+        database has no row locks (SQLite) nothing is locked, and the first are returned.
         """
         if connections[using].vendor == "postgresql":
-            return [LaneName(*row) for row in fetch(using, _SQL_LOCK_LANES, _as_columns(lanes))]
-        return list(lanes)
+            return [LaneName(*row) for row in fetch(using, _SQL_LOCK_LANES, [*_as_columns(lanes), at_most])]
+        return list(lanes)[:at_most]
 
 
 class Lane(models.Model):
@@ -153,7 +146,14 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
         """
         if connections[using].vendor == "postgresql":
             with connections[using].cursor() as cursor:
-                cursor.execute(_SQL_PREPARE + f"SET LOCAL idle_in_transaction_session_timeout = '{wait + 5:.0f}s'")
+                cursor.execute(_SQL_PREPARE.format(idle=wait + 5))
+
+    def lanes_with_rows(self, using: str) -> list[LaneName]:
+        """All lanes that have rows to send, whoever holds them. One index look-up a lane; in a prepared round."""
+        if connections[using].vendor == "postgresql":
+            return [LaneName(*row) for row in fetch(using, _SQL_LANES_WITH_ROWS, [])]
+        lanes = [LaneName(topic, number) for topic in self.topics(using) for number in range(LANES_PER_TOPIC)]
+        return [lane for lane in lanes if self.using(using).filter(topic=lane.topic, lane=lane.number).exists()]
 
     def read(self, lanes: Sequence[LaneName], cut: Cut, using: str) -> list[WaitingRow]:
         """The oldest rows of each lane, without gaps, in the order in which they were written."""
@@ -263,21 +263,18 @@ _OUTBOX = OutgoingEvent._meta.db_table
 _LANES = Lane._meta.db_table
 _READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", "headers")
 
+# Sent as one: a round waits for the answer once. The level has to be set before the first query.
 _SQL_PREPARE = (
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; "
-    "SET LOCAL jit = off; "  # a plan that looks expensive would be compiled each time: 100 ms for a read of 1 ms
-)
-# LIMIT keeps the planner from turning the look-up into a join, which would read every waiting row.
-_SQL_HAS_ROWS = (
-    f"CROSS JOIN LATERAL (SELECT 1 FROM {_OUTBOX} o "
-    "WHERE o.topic = lane.topic AND o.lane = lane.number LIMIT 1) first_row"
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT "
+    "set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), "
+    "set_config('enable_bitmapscan', 'off', true), "
+    "set_config('jit', 'off', true), "  # a plan that looks expensive would be compiled: 100 ms for a read of 1 ms
+    "set_config('idle_in_transaction_session_timeout', '{idle:.0f}s', true)"
 )
 _SQL_WANTED = "unnest(%s::varchar[], %s::smallint[]) AS wanted (topic, number)"
-_SQL_LANES_WITH_ROWS = f"SELECT lane.topic, lane.number FROM {_LANES} lane {_SQL_HAS_ROWS}"
 _SQL_LOCK_LANES = (
     f"SELECT lane.topic, lane.number FROM {_SQL_WANTED} JOIN {_LANES} lane USING (topic, number) "
-    "FOR UPDATE OF lane SKIP LOCKED"
+    "LIMIT %s FOR UPDATE OF lane SKIP LOCKED"
 )
 # A row is read while the bytes before it are below the cut, so the first row always is.
 _SQL_READ = f"""
@@ -292,10 +289,17 @@ _SQL_READ = f"""
 """
 _SQL_DELETE = f"DELETE FROM {_OUTBOX} WHERE id = ANY(%s)"
 # Not MIN(topic): over a table that looks empty, it reads every row.
-_SQL_TOPICS = (
+_SQL_STEPS = (
     f"WITH RECURSIVE step (topic) AS (SELECT * FROM (SELECT topic FROM {_OUTBOX} ORDER BY topic LIMIT 1) f UNION ALL "
     f"SELECT (SELECT o.topic FROM {_OUTBOX} o WHERE o.topic > step.topic ORDER BY o.topic LIMIT 1) FROM step "
-    "WHERE step.topic IS NOT NULL) SELECT topic FROM step WHERE topic IS NOT NULL"
+    "WHERE step.topic IS NOT NULL)"
+)
+_SQL_TOPICS = f"{_SQL_STEPS} SELECT topic FROM step WHERE topic IS NOT NULL"
+# LIMIT keeps the planner from turning the look-up into a join, which would read every waiting row.
+_SQL_LANES_WITH_ROWS = (
+    f"{_SQL_STEPS} SELECT step.topic, n.number FROM step "
+    f"CROSS JOIN generate_series(0, {LANES_PER_TOPIC - 1}) AS n (number) "
+    f"CROSS JOIN LATERAL (SELECT 1 FROM {_OUTBOX} o WHERE o.topic = step.topic AND o.lane = n.number LIMIT 1) first_row"
 )
 
 

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from django_events.exceptions import BrokerUnavailable
-from django_events.models import Lane, LaneName, OutgoingEvent
+from django_events.models import LaneName, OutgoingEvent
 from django_events.producing.lanes import WaitingLanes
 from django_events.producing.sender import ROWS, Sender, round_transaction
 from django_events.producing.trouble import Trouble
@@ -101,8 +101,7 @@ class Catchup:
         """The lanes that have rows, in an order of our own, so that several processes begin at different ones."""
         with round_transaction(using):
             OutgoingEvent.objects.prepare_round(using, LOOK_WAIT)
-            self._sender.add_lanes(OutgoingEvent.objects.topics(using), using)
-            lanes = Lane.objects.with_rows(using)
+            lanes = OutgoingEvent.objects.lanes_with_rows(using)
         random.shuffle(lanes)
         return lanes
 

@@ -34,6 +34,9 @@ ROWS_OF_A_LANE = 50
 SIZE = 16_000_000
 """Bytes that one round reads, shared likewise; the first row of each lane is read whatever its size."""
 
+LANES_OFFERED = 100
+"""Lanes of which a round locks the first that are free: one that others hold costs no round of its own."""
+
 LANES_FORGOTTEN_AFTER = 60.0
 """Seconds after which a topic's lanes are added again: a flushed test database loses them."""
 
@@ -48,7 +51,7 @@ class RoundResult:
     sent: int = 0
     """Rows that Kafka acknowledged and that are gone from the outbox."""
     busy: Sequence[LaneName] = ()
-    """Lanes that somebody else holds."""
+    """Lanes that somebody else holds, as far as they were tried."""
     set_aside: int = 0
     """Rows that Kafka refuses for themselves; they wait for an operator, and nobody waits for them."""
     unanswered: str | None = None
@@ -92,7 +95,7 @@ class Sender:
         try:
             with round_transaction(using):
                 OutgoingEvent.objects.prepare_round(using, self._courier.longest_wait)
-                locked = Lane.objects.lock(lanes, using)
+                locked = Lane.objects.lock(lanes, self._lanes, using)
                 if crash_points.armed:
                     crash_points.reached("lanes-locked")
                 waiting.remove(locked)
@@ -130,7 +133,7 @@ class Sender:
         """Lanes to try now: not held back, and of topics that Kafka has just answered for."""
         while True:
             everything = waiting.first(len(waiting))
-            lanes = waiting.first(self._lanes, without=self._holds.held(everything))
+            lanes = waiting.first(LANES_OFFERED, without=self._holds.held(everything))
             problems = self._courier.cannot_send_to({lane.topic for lane in lanes}) if lanes else {}
             for topic, problem in problems.items():
                 self._holds.hold(topic, problem)
@@ -176,6 +179,8 @@ class Sender:
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""
+        if len(locked) >= self._lanes:
+            return []  # the others were not tried
         busy = sorted(set(lanes) - set(locked))
         if busy and time.monotonic() - self._busy_checked > BUSY_CHECKED_EVERY:
             self._busy_checked = time.monotonic()

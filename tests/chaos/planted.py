@@ -70,8 +70,8 @@ def _no_lanes() -> None:
     """No lane is ever locked."""
     from django_events.models.outbox import LaneManager
 
-    def lock(self: LaneManager, lanes: Collection[Any], using: str) -> list[Any]:
-        return list(lanes)
+    def lock(self: LaneManager, lanes: Collection[Any], at_most: int, using: str) -> list[Any]:
+        return list(lanes)[:at_most]
 
     LaneManager.lock = lock  # type: ignore[method-assign]
 
