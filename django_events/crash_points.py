@@ -11,6 +11,7 @@ import signal
 POINTS = (
     "row-inserted",
     "committed-before-wake",
+    "lane-found-taken",
     "lanes-locked",
     "produced-not-acknowledged",
     "acknowledged-not-deleted",

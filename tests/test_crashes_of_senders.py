@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from django_events import crash_points
 from django_events.kafka import topics
 from django_events.models import OutgoingEvent
+from django_events.testing import sending
 from tests.broker import Broker
 from tests.ledger.entries import make_entry
 from tests.ledger.models import Account
@@ -70,6 +72,24 @@ def test_a_sender_that_stops_in_the_middle_of_a_round_loses_its_lanes(site: Site
     wait_for(lambda: not OutgoingEvent.objects.exists())
     stopped.signal(signal.SIGCONT)
     assert arrived(broker) == committed()
+
+
+def test_the_wake_up_of_a_lane_found_taken_outlives_who_has_taken_it(
+    site: Site, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_entry("ann")
+    holder = site.start("catchup", DJANGO_EVENTS_STOP_AT="lanes-locked")
+    wait_for(lambda: state_of(holder.pid) == "T")
+    reached: list[str] = []
+    monkeypatch.setattr(crash_points, "armed", "lane-found-taken")
+    monkeypatch.setattr(crash_points, "reached", reached.append)
+    with sending():
+        make_entry("ann")
+        wait_for(lambda: reached.count("lane-found-taken") >= 2)
+        assert OutgoingEvent.objects.count() == 2
+        holder.kill()
+        wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert arrived(broker) == committed() == {(b"ann", 1), (b"ann", 2)}
 
 
 def state_of(pid: int) -> str:

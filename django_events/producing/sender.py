@@ -182,6 +182,8 @@ class Sender:
         if len(locked) >= self._lanes:
             return []  # the others were not tried
         busy = sorted(set(lanes) - set(locked))
+        if busy and crash_points.armed:
+            crash_points.reached("lane-found-taken")
         if busy and time.monotonic() - self._busy_checked > BUSY_CHECKED_EVERY:
             self._busy_checked = time.monotonic()
             for lane in busy:

@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 VICTIMS = {
     "row-inserted": "web-1",
     "committed-before-wake": "web-1",
+    "lane-found-taken": "web-1",
     "lanes-locked": "web-1",
     "produced-not-acknowledged": "web-1",
     "acknowledged-not-deleted": "web-1",
