@@ -65,14 +65,14 @@ class Courier:
         producer = self.connect()
         if all(producer.is_whole(topic) for topic in wanted):
             return {}
-        new = {topic for topic in wanted if not producer.knows(topic)}
+        unknown = {topic for topic in wanted if not producer.knows(topic)}
         producer.connect(CONNECT_WAIT)  # what was not whole may be by now
-        if missing := {topic for topic in new if not producer.knows(topic)}:
-            self._wait_for(topics.create_missing(missing, CONNECT_WAIT), producer)
+        if new := {topic for topic in unknown if not producer.is_whole(topic)}:
+            self._wait_for(topics.create_missing(new, CONNECT_WAIT), producer)
         return {topic: problem for topic in sorted(wanted) if (problem := producer.problem_of(topic))}
 
     def _wait_for(self, created: Collection[str], producer: Producer) -> None:
-        """A new topic takes a moment until every broker knows it."""
+        """A new topic takes a moment until every broker knows it and its partitions have leaders, whoever made it."""
         deadline = time.monotonic() + CONNECT_WAIT
         producer.connect(CONNECT_WAIT)
         while not all(map(producer.is_whole, created)) and time.monotonic() < deadline:

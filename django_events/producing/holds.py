@@ -10,8 +10,8 @@ from django_events.retry import Backoff
 
 logger = logging.getLogger("django_events.relay")
 
-HELD = Backoff(first=1.0, max=30.0)
-"""Seconds between two tries of a topic that is held back."""
+HELD = Backoff(first=0.05, max=30.0)
+"""Seconds between two tries of a topic that is held back. Short at first: mostly a partition gets another leader."""
 
 
 class Holds:
