@@ -14,7 +14,7 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import TopicMetadata
+from confluent_kafka.admin import ClusterMetadata, TopicMetadata
 
 from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
@@ -87,6 +87,7 @@ class Producer:
         self._pid = os.getpid()
         self._leaderless: dict[str, list[int]] = {}
         """By wire name of each topic that is there, its partitions without leader."""
+        self._is_warm = False
         self._produced = 0
         self._reports: list[_Report] = []
         self.spent = False
@@ -94,14 +95,22 @@ class Producer:
     def connect(self, timeout: float) -> None:
         """Ask Kafka for its topics: proves that it answers, and warms the connection up.
 
-        Raises BrokerUnavailable if there is no answer within ``timeout`` seconds.
+        Raises BrokerUnavailable if there is no answer within ``timeout`` seconds; the first time it asks twice.
         """
+        metadata = self._ask(timeout)
+        if not self._is_warm:
+            # librdkafka asks for the producer's id 500 ms after it is made, unless an answer reaches it while it is
+            # connected. The first answer may have come too early for that.
+            metadata = self._ask(timeout)
+            self._is_warm = True
+        self._leaderless = {name: _leaderless(topic) for name, topic in metadata.topics.items() if topic.error is None}
+
+    def _ask(self, timeout: float) -> ClusterMetadata:
         try:
-            metadata = self._client.list_topics(timeout=timeout)
+            return self._client.list_topics(timeout=timeout)
         except KafkaException as error:
             self._client.poll(0)
             raise BrokerUnavailable(no_answer(error, self._last_error)) from error
-        self._leaderless = {name: _leaderless(topic) for name, topic in metadata.topics.items() if topic.error is None}
 
     def knows(self, topic: str) -> bool:
         """Whether the topic was there at the last ``connect``. Records for another are never to be given to us."""
