@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from django_events.kafka import names, positions, topics
+from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.errors import LastError, answer_of
 from django_events.kafka.oldest_records import OldestRecords, Timestamp
 from django_events.kafka.record import Partition
@@ -87,8 +88,11 @@ def survey(groups: Mapping[str, Collection[str] | None], timeout: float) -> list
     admin, last_error = topics.client()
     cluster = topics.metadata(admin, last_error, timeout)
     described = _described(groups, admin, last_error, timeout)
-    committed = committed_offsets(groups, admin, last_error, timeout)
-    wanted = {name: _partitions(of, committed[name], cluster) for name, of in groups.items()}
+    wanted = {name: _partitions(_all_topics(cluster) if of is None else of, cluster) for name, of in groups.items()}
+    committed = {name: committed_offsets(name, wanted[name], timeout) for name in groups}
+    for name, of in groups.items():
+        if of is None:
+            wanted[name] = _partitions({each.topic for each in committed[name]}, cluster)
     ends = positions.ends({each for some in wanted.values() for each in some}, admin, last_error, timeout)
     states = []
     with closing(OldestRecords(next(iter(groups)))) as records:
@@ -113,15 +117,10 @@ def members(group: str, admin: AdminClient, last_error: LastError, timeout: floa
     return _described([group], admin, last_error, timeout)[group][1]
 
 
-def committed_offsets(
-    groups: Collection[str], admin: AdminClient, last_error: LastError, timeout: float
-) -> dict[str, dict[Partition, int]]:
-    """All offsets that each group has committed. Raises BrokerUnavailable or KafkaRefused."""
-    asked = {}
-    for name in groups:  # one group in each request, says librdkafka
-        request = [ConsumerGroupTopicPartitions(names.on_wire(name))]
-        asked[name] = admin.list_consumer_group_offsets(request, request_timeout=timeout)[names.on_wire(name)]
-    return {name: _committed(name, answer, last_error) for name, answer in asked.items()}
+def committed_offsets(group: str, partitions: Collection[Partition], timeout: float) -> dict[Partition, int]:
+    """The offsets that the group has committed in these partitions. Raises BrokerUnavailable or KafkaRefused."""
+    with closing(CommittedOffsets(group)) as offsets:
+        return offsets.of(partitions, timeout)
 
 
 def reads_on_at(committed: int | None, start: int, end: int) -> int:
@@ -153,25 +152,20 @@ def _member(found: Any) -> Member:
     )
 
 
-def _committed(name: str, answer: "Future[Any]", last_error: LastError) -> dict[Partition, int]:
-    if _is_unknown(answer):
-        return {}
-    found = answer_of(answer, f"tell the offsets of the group {names.on_wire(name)!r}", last_error)
-    mine = [each for each in found.topic_partitions if each.topic.startswith(names.on_wire("")) and each.offset >= 0]
-    return {Partition(names.off_wire(each.topic), each.partition): each.offset for each in mine}
-
-
 def _is_unknown(answer: "Future[Any]") -> bool:
     """Whether Kafka has answered that there is no such group."""
     error = answer.exception()
     return isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
 
 
-def _partitions(
-    of: Collection[str] | None, committed: Collection[Partition], cluster: ClusterMetadata
-) -> list[Partition]:
-    wanted = {each.topic for each in committed} if of is None else set(of)
-    there = sorted(topic for topic in wanted if names.on_wire(topic) in cluster.topics)
+def _all_topics(cluster: ClusterMetadata) -> list[str]:
+    """All that have our prefix."""
+    return [names.off_wire(topic) for topic in cluster.topics if topic.startswith(names.on_wire(""))]
+
+
+def _partitions(of: Collection[str], cluster: ClusterMetadata) -> list[Partition]:
+    """Those of these topics, as far as they are there."""
+    there = sorted(topic for topic in set(of) if names.on_wire(topic) in cluster.topics)
     return [partition for topic in there for partition in positions.partitions_of(topic, cluster)]
 
 

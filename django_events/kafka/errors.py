@@ -41,9 +41,14 @@ def answer_of(asked: "Future[Any]", what: str, last: LastError) -> Any:
     try:
         return asked.result()
     except KafkaException as error:
-        if error.args[0].code() in _ABSENCE:
-            raise BrokerUnavailable(no_answer(error, last)) from error
-        raise KafkaRefused(f"Kafka does not {what}: {error.args[0].str()}") from error
+        raise failure_of(error, what, last) from error
+
+
+def failure_of(error: KafkaException, what: str, last: LastError) -> BrokerUnavailable | KafkaRefused:
+    """What to raise when a request to do ``what`` has failed so: nobody has answered, or Kafka gives a reason."""
+    if error.args[0].code() in _ABSENCE:
+        return BrokerUnavailable(no_answer(error, last))
+    return KafkaRefused(f"Kafka does not {what}: {error.args[0].str()}")
 
 
 def explained(error: KafkaError) -> str:

@@ -40,7 +40,7 @@ def plan(group: str, of: Collection[str], number: int | None, to: Position, time
     partitions = [each for topic in of for each in positions.partitions_of(topic, cluster, number)]
     if inside := members(group, admin, last_error, timeout):
         raise _occupied(group, f"members ({len(inside)}, on {', '.join(sorted({each.host for each in inside}))})")
-    before = committed_offsets([group], admin, last_error, timeout)[group]
+    before = committed_offsets(group, partitions, timeout)
     ends = positions.ends(partitions, admin, last_error, timeout)
     after = positions.offsets(to, ends, admin, last_error, timeout)
     return [Move(each, before.get(each), after[each]) for each in partitions]

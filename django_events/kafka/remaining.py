@@ -1,15 +1,10 @@
 """What a group has still to handle of what topics had at a first look, whichever process handles it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import confluent_kafka
-from confluent_kafka import KafkaException, TopicPartition
-
-from django_events.exceptions import BrokerUnavailable
-from django_events.kafka import clients, config, names, positions, topics
-from django_events.kafka.errors import LastError, no_answer
+from django_events.kafka import config, names, positions, topics
+from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
 
@@ -43,11 +38,11 @@ class Remaining:
     def __init__(self, group: str, of: Iterable[str]) -> None:
         """``of``: the topics. Where the group has not begun, nothing is handled, wherever it will begin."""
         self._topics = list(of)
-        options = config.consumer_options(group)
-        self._begins_at_oldest = options["auto.offset.reset"] not in ("latest", "largest", "end")
+        reset = config.consumer_options(group)["auto.offset.reset"]
+        self._begins_at_oldest = reset not in ("latest", "largest", "end")
         self._admin, self._last_error = topics.client()
         self._records = OldestRecords(group)
-        self._offsets = Offsets(options)
+        self._offsets = CommittedOffsets(group)
         self._bounds: dict[Partition, Bounds] | None = None
         """Of the partitions whose end at the first look is not known to be reached."""
         self._before: dict[Partition, int] = {}
@@ -82,7 +77,7 @@ class Remaining:
 
     def _next_offsets(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, int]:
         """The next offset that the group has to handle, as its consumers see it: what is out of range begins anew."""
-        committed = self._offsets.committed(bounds)
+        committed = self._offsets.of(bounds, ANSWER)
         otherwise = {each: first if self._begins_at_oldest else end for each, (first, end) in bounds.items()}
         is_there = {each for each in bounds if committed.get(each, -1) >= bounds[each][0]}
         return {each: committed[each] if each in is_there else otherwise[each] for each in bounds}
@@ -98,34 +93,3 @@ class Remaining:
         found = self._records.at(unclear, ANSWER) if unclear else {}
         self._at_a_record |= {each: unclear[each] for each, time in found.items() if time is not False}
         return {each for each, time in found.items() if time is False}
-
-
-class Offsets:
-    """The committed offsets of a group, asked by a client that could join it and does not.
-
-    A client for administration must not ask: librdkafka 2.16 crashes when the answer is that the group's coordinator is
-    starting or has moved, because such a client has no group in which to look for another.
-    """
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        """``options``: those of the group's consumers."""
-        self._last_error = LastError()
-        self._client = clients.make(confluent_kafka.Consumer, {**options, "error_cb": self._last_error})
-
-    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Those of these partitions that have one. Raises BrokerUnavailable."""
-        if not partitions:
-            return {}
-        wanted = [TopicPartition(names.on_wire(each.topic), each.number) for each in partitions]
-        try:
-            answers = self._client.committed(wanted, timeout=ANSWER)
-            for each in answers:
-                if each.error:
-                    raise KafkaException(each.error)
-        except KafkaException as error:
-            raise BrokerUnavailable(no_answer(error, self._last_error)) from error
-        found = [each for each in answers if each.offset >= 0]
-        return {Partition(names.off_wire(each.topic), each.partition): each.offset for each in found}
-
-    def close(self) -> None:
-        self._client.close()
