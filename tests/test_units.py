@@ -1,10 +1,11 @@
 """One unit at one worker, without Kafka: what happens to one event leaves nothing behind for the others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, slowness, trying
@@ -12,10 +13,13 @@ from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
 from django_events.consuming.queues import Queues
+from django_events.consuming.reading import mark_of, read_event
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
+from django_events.handlers import Handler
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.models import ProcessedEvent
 from tests.ledger.models import Entry
 
 pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("declarations", "transactional_db")]
@@ -201,6 +205,67 @@ def test_a_batch_may_have_any_number_of_named_culprits(topic: Topic[Payload], gr
     outcomes = tried(group, 700)
     assert all(isinstance(outcome, Failed) and isinstance(outcome.error, IgnoreError) for outcome in outcomes[:600])
     assert {type(outcome) for outcome in outcomes[600:]} == {Handled}
+
+
+@pytest.fixture
+def other() -> Iterator[psycopg.Connection]:
+    """A second transaction."""
+    database = connection.settings_dict
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
+    with psycopg.connect(**{name: database[key] for name, key in names.items()}) as other:
+        yield other
+        other.rollback()
+
+
+def insert_mark(other: psycopg.Connection, handler: Handler, number: int) -> None:
+    mark = mark_of(read_event(handler, record(number), 1))
+    columns = '"key", topic, source, event_id, group_name, handler'
+    other.execute(
+        f"INSERT INTO {ProcessedEvent._meta.db_table} ({columns}) VALUES (%s, %s, %s, %s, %s, %s)", list(mark)
+    )
+
+
+def test_of_a_batch_only_the_events_that_another_transaction_has_wait(
+    topic: Topic[Payload], group: ConsumerGroup, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "PATIENCE", 0.05)
+
+    @group.exactly_once(topic, batch=Batch(size=20))
+    def handle(events: Several) -> None:
+        for event in events:
+            enter(event)
+
+    for number in (3, 11):
+        insert_mark(other, group.handlers[0], number)
+    outcomes = tried(group, 20)
+    assert [at for at, outcome in enumerate(outcomes) if not isinstance(outcome, Handled)] == [3, 11]
+    assert isinstance(outcomes[3], Postponed)
+    assert isinstance(outcomes[11], Postponed)
+    assert entered() == [number for number in range(20) if number not in (3, 11)]
+
+
+def test_a_batch_of_which_another_transaction_has_all_is_not_halved_without_end(
+    topic: Topic[Payload], group: ConsumerGroup, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "PATIENCE", 0.01)
+    monkeypatch.setattr(trying, "IMPATIENCE", 0.01)
+    monkeypatch.setattr(trying, "MOST_WAITS", 10)
+    waits: list[float] = []
+    mark_processed = ProcessedEvent.objects.mark_processed
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        waits.append(options["patience"])
+        return mark_processed(*arguments, **options)
+
+    monkeypatch.setattr(ProcessedEvent.objects, "mark_processed", noted)
+
+    @group.exactly_once(topic, batch=Batch(size=64))
+    def handle(events: Several) -> None: ...
+
+    for number in range(64):
+        insert_mark(other, group.handlers[0], number)
+    assert {type(outcome) for outcome in tried(group, 64)} == {Postponed}
+    assert len(waits) <= 10 + 7
 
 
 def test_a_transaction_that_one_event_leaves_open_takes_nothing_from_the_others(

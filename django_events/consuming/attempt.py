@@ -26,7 +26,8 @@ from django_events.failures import name_of
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import ProcessedEvent
-from django_events.models.conflicts import may_work_at_once
+from django_events.models.conflicts import Conflict, conflict_of, may_work_at_once
+from django_events.models.processed import PATIENCE
 from django_events.producing.produce import in_database_of_handler, is_wake_up
 
 logger = logging.getLogger("django_events.handlers")
@@ -48,11 +49,13 @@ class Attempt:
     """Asked after each event whether the transaction may take one more. Not with batches, which are one call."""
     again: bool = False
     """Whether an exactly-once handler is called also with what it has processed; the marks are then made anew."""
+    patience: float = PATIENCE
+    """Seconds for which a mark that another transaction has just inserted is waited for."""
     _seconds: list[float] = field(default_factory=list)
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each event, in their order. Raises what the handler raised, with nothing committed,
-        and NotNow if the try could not take place."""
+        and NotNow if the try could not take place: ``Locked`` if that is about one of the marks."""
         if self.handler.delivery is Delivery.EXACTLY_ONCE:
             return self._exactly_once()
         self._call(self.events)
@@ -69,7 +72,7 @@ class Attempt:
             with transaction.atomic(using=using, durable=True):
                 # The first hook, so it runs before any of the handler's that could raise.
                 transaction.on_commit(lambda: committed.append(True), using=using)
-                fresh = _mark(self.events, using, again=self.again)
+                fresh = _mark(self.events, using, again=self.again, patience=self.patience)
                 if fresh:
                     done = self._in_transaction(fresh, using)
         except BaseException as error:
@@ -147,19 +150,25 @@ class NotNow(Exception):
         self.reason = reason
 
 
+class Locked(NotNow):
+    """Another transaction, whose end was not waited for, has inserted the mark of one of the events."""
+
+
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(handler: Handler, read: Callable[[], Events], *, again: bool = False) -> list[Outcome]:
+def attempt(
+    handler: Handler, read: Callable[[], Events], *, again: bool = False, patience: float = PATIENCE
+) -> list[Outcome]:
     """Try the handler with all events that ``read`` gives in one transaction, again at once after a deadlock or a
     serialization failure. One outcome for each; raises as ``Attempt.outcomes``."""
     for _ in range(CONFLICTS):
         try:
-            return Attempt(handler, read(), again=again).outcomes()
+            return Attempt(handler, read(), again=again, patience=patience).outcomes()
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return Attempt(handler, read(), again=again).outcomes()
+    return Attempt(handler, read(), again=again, patience=patience).outcomes()
 
 
 def database_of(handler: Handler) -> str:
@@ -176,13 +185,15 @@ def outcome_of(error: BaseException, handler: Handler, record: ReceivedRecord) -
     return failed(error, record)
 
 
-def _mark(events: Events, using: str, *, again: bool = False) -> Events:
+def _mark(events: Events, using: str, *, again: bool, patience: float) -> Events:
     """Insert the events' marks; return the events that had none, or all. Of two equal events the first counts."""
     marks = [mark_of(event) for event in events]
     try:
-        new = ProcessedEvent.objects.mark_processed(marks, using, again=again)
+        new = ProcessedEvent.objects.mark_processed(marks, using, again=again, patience=patience)
     except OperationalError as error:
-        raise NotNow(error) from error
+        # Without locks of rows it is about the whole database, whichever event it is.
+        is_locked = connections[using].features.has_select_for_update and conflict_of(error) is Conflict.LOCK_TIMEOUT
+        raise (Locked if is_locked else NotNow)(error) from error
     if crash_points.armed:
         crash_points.reached("processed-row-inserted")
     fresh = []

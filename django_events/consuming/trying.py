@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, attempt, outcome_of
+from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import LONGEST, Sharing
@@ -15,6 +15,13 @@ from django_events.exceptions import BatchItemError
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.models.conflicts import conflict_of
+from django_events.models.processed import PATIENCE
+
+IMPATIENCE = 0.05
+"""Seconds for which the mark of an event is waited for in parts of a batch, after it was in vain with the whole."""
+
+MOST_WAITS = 40
+"""So often; enough for the search for four locked events of a thousand. After that, parts with one wait as a whole."""
 
 
 def queue_name(handler: Handler, record: ReceivedRecord) -> Hashable:
@@ -48,6 +55,7 @@ class Trial:
         self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
+        self._waits = 0
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
@@ -116,13 +124,16 @@ class Trial:
 
     def _batch(self, positions: list[int]) -> None:
         """Try these in one call. What fails is halved until the culprits are alone; each part is committed by itself,
-        in order. A culprit that the handler names is left out at once."""
+        in order. A culprit that the handler names is left out at once. What holds events whose marks other
+        transactions have is halved, too, so that only those events wait."""
         parts = [positions]
         while parts:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            outcomes, error = self._tried(partial(attempt, self._handler, partial(self._given, ready)))
+            patience = IMPATIENCE if self._waits else PATIENCE
+            try_it = partial(attempt, self._handler, partial(self._given, ready), patience=patience)
+            outcomes, error = self._tried(try_it)
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
@@ -138,7 +149,9 @@ class Trial:
             self._came_out(named, outcome_of(cause, self._handler, self._records[named]))
             return [[at for at in positions if at != named]]
         outcome = outcome_of(error, self._handler, self._records[positions[0]])
-        if len(positions) == 1 or isinstance(outcome, Postponed):
+        self._waits += isinstance(error, Locked)
+        may_part = not isinstance(outcome, Postponed) or (isinstance(error, Locked) and self._waits <= MOST_WAITS)
+        if len(positions) == 1 or not may_part:
             for at in positions:
                 self._came_out(at, outcome)
             return []

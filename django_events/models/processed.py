@@ -11,6 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from django_events.models.statements import fetch
 
+PATIENCE = 5.0
+"""Seconds for which another transaction is waited for that has just inserted one of the marks."""
+
 
 class Mark(NamedTuple):
     """What a ProcessedEvent is made of, on its way into the table."""
@@ -24,16 +27,23 @@ class Mark(NamedTuple):
 
 
 class ProcessedEventManager(models.Manager["ProcessedEvent"]):
-    def mark_processed(self, marks: Collection[Mark], using: str, *, again: bool = False) -> set[uuid.UUID]:
+    def mark_processed(
+        self, marks: Collection[Mark], using: str, *, again: bool = False, patience: float = PATIENCE
+    ) -> set[uuid.UUID]:
         """Insert the marks in the caller's transaction; return the keys of those that were not there before.
 
         With ``again`` those that were there are made anew, and their keys are returned, too.
-        Waits at most 5 s for another transaction that has just inserted one of them, then raises OperationalError.
+        Waits at most ``patience`` seconds for another transaction that has just inserted one of them, then raises
+        OperationalError (with PostgreSQL; SQLite knows one time-out for all).
         Sorted, so that two transactions never wait for each other. Equal keys count once.
         """
         unique = {mark.key: mark for mark in marks}
         sql = _SQL_BOUNDED if connections[using].vendor == "postgresql" else _SQL_UNBOUNDED
-        sql = sql.format(values=", ".join([_MARK] * len(unique)), conflict=_AGAIN if again else _NOTHING)
+        sql = sql.format(
+            values=", ".join([_MARK] * len(unique)),
+            conflict=_AGAIN if again else _NOTHING,
+            bound=f"{max(int(patience * 1000), 1)}ms",
+        )
         rows = fetch(using, sql, [value for key in sorted(unique) for value in _mark_values(unique[key], using)])
         return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows if key is not None}
 
@@ -82,7 +92,7 @@ _AGAIN = '("key") DO UPDATE SET processed_at = excluded.processed_at'
 # bound; what is set at the end needs the count, so it comes after the INSERT. Local, for the sake of PgBouncer.
 _SQL_BOUNDED = f"""
 WITH bound AS MATERIALIZED (
-    SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', '5s', true) AS now
+    SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', '{{bound}}', true) AS now
 ), marked AS (
     INSERT INTO {_PROCESSED} ({_COLUMNS})
     SELECT given.a::uuid, given.b, given.c, given.d, given.e, given.f, given.g

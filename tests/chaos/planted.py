@@ -202,7 +202,7 @@ def _mark_outside_of_the_transaction() -> None:
     def in_two_transactions(self: Attempt) -> Any:
         using = attempt.database_of(self.handler)
         with transaction.atomic(using=using):
-            fresh = attempt._mark(self.events, using)
+            fresh = attempt._mark(self.events, using, again=self.again, patience=self.patience)
         done = 0
         if fresh:
             with transaction.atomic(using=using):
