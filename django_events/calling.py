@@ -73,8 +73,10 @@ def calling(where: str, *, batch: Any, concurrency: Any, ordered: Any, shared_tr
     )
 
 
-def contradictions(calling: Calling, *, has_transaction: bool) -> Iterator[str]:
-    """What this handler says that cannot both be meant, each with what to do."""
+def contradictions(
+    calling: Calling, *, has_transaction: bool, max_outstanding: int, max_outstanding_in_all: int
+) -> Iterator[str]:
+    """What this handler, and its group with it, say that cannot both be meant, each with what to do."""
     if calling.batch and calling.concurrency is not None:
         yield "it has batch= and concurrency=. Say how many batches run at once with Batch(parallel=…), and remove it"
     if calling.batch and calling.shared_transaction is not None:
@@ -83,6 +85,15 @@ def contradictions(calling: Calling, *, has_transaction: bool) -> Iterator[str]:
         yield "it is idempotent and has shared_transaction=, but no transaction of ours. Remove it"
     if calling.using is not None and not has_transaction:
         yield "it is idempotent and has using=, but no transaction of ours. Remove it, or make it exactly_once"
+    bounds = {"max_outstanding": max_outstanding, "max_outstanding_in_all": max_outstanding_in_all}
+    for name, bound in bounds.items():
+        if calling.batch and calling.batch.wait and calling.batch.size > bound:
+            whose = "one partition" if name == "max_outstanding" else "all partitions together"
+            yield (
+                f"it waits {calling.batch.wait:g} s for lists of {calling.batch.size:,} events, but its group stops "
+                f"fetching at {bound:,} events of {whose} ({name}={bound}), which never fill a list. Use a smaller "
+                "Batch(size=…), or raise it"
+            )
 
 
 def check_whole(where: str, name: str, value: Any, least: int, most: int) -> int:

@@ -209,9 +209,8 @@ def _colliding_dead_letters() -> Iterator[CheckMessage]:
 
 def _contradicting_options() -> Iterator[CheckMessage]:
     for group in handlers.declared():
-        for handler in group.handlers:
-            for text in handler.contradictions:
-                yield Error(f"Handler {handler} contradicts itself: {text}.", id="django_events.E011")
+        for handler, text in group.contradictions:
+            yield Error(f"Handler {handler} contradicts itself: {text}.", id="django_events.E011")
 
 
 def _too_long_names(prefix: str) -> Iterator[CheckMessage]:

@@ -109,11 +109,6 @@ class Handler:
         is_possible = self.delivery is Delivery.EXACTLY_ONCE and self.calling.batch is None
         return is_possible and self.calling.shared_transaction is not False
 
-    @property
-    def contradictions(self) -> list[str]:
-        """What its options say that cannot both be meant, each with what to do."""
-        return list(calling.contradictions(self.calling, has_transaction=self.delivery is Delivery.EXACTLY_ONCE))
-
     def __str__(self) -> str:
         return f"{self.group}/{self.name}"
 
@@ -180,6 +175,18 @@ class ConsumerGroup:
         """The names of the topics whose events can become dead letters of this group."""
         keepers = [handler for handler in self.handlers if handler.policy.on_failure.writes_dead_letters]
         return tuple(sorted({topic.name for handler in keepers for topic in handler.topics}))
+
+    @property
+    def contradictions(self) -> Iterator[tuple[Handler, str]]:
+        """What its handlers' options, with its own, say that cannot both be meant, each with what to do."""
+        for handler in self.handlers:
+            for text in calling.contradictions(
+                handler.calling,
+                has_transaction=handler.delivery is Delivery.EXACTLY_ONCE,
+                max_outstanding=self.max_outstanding,
+                max_outstanding_in_all=self.max_outstanding_in_all,
+            ):
+                yield handler, text
 
     def handlers_of(self, source: str) -> list[Handler]:
         """The handlers that want the events in this topic of Kafka."""

@@ -336,6 +336,24 @@ def test_options_that_contradict_each_other_are_found_by_the_check_and_by_who_ru
         Service([group])
 
 
+@pytest.mark.parametrize("bound", ["max_outstanding", "max_outstanding_in_all"])
+def test_a_list_that_is_waited_for_and_can_never_be_full_is_a_contradiction(bound: str) -> None:
+    group = ConsumerGroup("torn", **{bound: 99})  # type: ignore[arg-type]
+    topic = Topic("torn", dict[str, Any])
+
+    def handle(events: list[Event[dict[str, Any]]]) -> None: ...
+
+    batches = {"waiting": Batch(size=100, wait=1), "full": Batch(size=99, wait=1), "not_waiting": Batch(size=100)}
+    for name, batch in batches.items():
+        declare: Any = group.idempotent(topic, name=name, batch=batch)
+        declare(handle)
+    (text,) = texts(check_declarations(None), "E011")
+    assert "Handler torn/waiting contradicts itself: it waits 1 s for lists of 100 events" in text
+    assert f"({bound}=99)" in text
+    with pytest.raises(DeclarationError, match="torn/waiting contradicts itself"):
+        Service([group])
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [

@@ -23,9 +23,8 @@ CLOSING = 10.0
 
 def _check(groups: Sequence[ConsumerGroup]) -> None:
     for group in groups:
-        for handler in group.handlers:
-            for text in handler.contradictions:
-                raise DeclarationError(f"Handler {handler} contradicts itself: {text}.")
+        for handler, text in group.contradictions:
+            raise DeclarationError(f"Handler {handler} contradicts itself: {text}.")
 
 
 def _log(line: str) -> None:
