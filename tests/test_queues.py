@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from django_events import ConsumerGroup, Topic
+from django_events import Batch, ConsumerGroup, Topic
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import failed
@@ -18,6 +18,8 @@ from django_events.producing.batch import BatchSize
 from django_events.retry import Backoff
 
 pytestmark = pytest.mark.usefixtures("declarations")
+
+PLACE = Partition("queues", 0)
 
 
 def handler() -> Handler:
@@ -50,7 +52,7 @@ def test_a_random_life_of_the_queues(seed: int) -> None:
                 in_order.setdefault((work.progress, work.record.key), []).append(work.record.offset)
         for queue in {id(work.queue): work.queue for work in unit}.values():
             left = [work for work in rest if work.queue is queue and not work.progress.ended]
-            queues.give_back(queue, left, due if left else None, now)
+            queues.give_back(queue, left, due if left else None)
 
     for _ in range(600):
         step = chance.random()
@@ -76,7 +78,7 @@ def test_a_random_life_of_the_queues(seed: int) -> None:
             came_back(unit, settled, now + chance.random() * 10 if has_failed else None)
         elif step >= 0.98:
             progress.pop(partition).ended = True
-            queues.drop_ended(now)
+            queues.drop_ended()
             progress[partition] = Progress(partition)
             offsets[partition] = progress[partition].next_offset or 0
         now += 0.5
@@ -94,6 +96,18 @@ def test_a_random_life_of_the_queues(seed: int) -> None:
     assert all(each.in_hand == 0 for each in progress.values())
     for (_, key), handled in in_order.items():
         assert key is None or handled == sorted(handled), "a key's events out of order"
+
+
+def test_what_a_full_list_leaves_has_not_waited_for_as_long_as_the_list() -> None:
+    queues, progress, the_handler = Queues(), Progress(PLACE), handler()
+    batch = Batch(size=3, wait=10.0)
+    for moment in (0.0, 8.0, 9.0, 9.5):
+        got = record(PLACE, int(moment * 2), None)
+        queues.add(Work(the_handler, got, progress, progress.started(got.offset, 1)), moment)
+    assert len(queues.take("h", batch.size)) == 3
+    line = queues.line("h")
+    assert not line.is_full_or_old(batch, 19.0)
+    assert line.is_full_or_old(batch, 19.5)
 
 
 def check(queues: Queues, progress: dict[Partition, Progress]) -> None:

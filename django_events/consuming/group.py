@@ -245,7 +245,7 @@ class GroupThread(threading.Thread):
                 rest.append(work)
                 due[work.queue] = now + delay
         for queue_, works in left.items():
-            self._queues.give_back(queue_, works, due.get(queue_), now)
+            self._queues.give_back(queue_, works, due.get(queue_))
 
     def _follow(self, work: Work, outcome: Outcome, now: float) -> float | None:
         """Do what follows from an outcome that is no success. The seconds until the work is to be tried again, or its
@@ -330,7 +330,7 @@ class GroupThread(threading.Thread):
         for partition in partitions:
             self._progress.pop(partition).ended = True
             self._pauses.forget(partition)
-        self._queues.drop_ended(time.monotonic())
+        self._queues.drop_ended()
 
 
 def _list(partitions: list[Partition]) -> str:

@@ -36,18 +36,22 @@ class Queue:
 class Line:
     """The queues of one handler that have something to try."""
 
-    __slots__ = ("queues", "since", "works")
+    __slots__ = ("queues", "works")
 
     def __init__(self) -> None:
         self.queues: OrderedDict[Queue, None] = OrderedDict()
         self.works = 0
         """In all of these queues."""
-        self.since = 0.0
-        """The moment (time.monotonic) from which on there was always something."""
+
+    @property
+    def since(self) -> float:
+        """The moment (time.monotonic) from which on what is next has waited. Not for an empty line."""
+        return next(iter(self.queues)).works[0].since
 
     def is_full_or_old(self, batch: Batch, now: float) -> bool:
-        """Whether a batch may begin: it has its size, something has waited long enough, or is tried alone anyway."""
-        is_alone = bool(self.queues) and next(iter(self.queues)).works[0].runs_alone
+        """Whether a batch may begin: it has its size, what is next has waited long enough, or is tried alone anyway.
+        Not for an empty line."""
+        is_alone = next(iter(self.queues)).works[0].runs_alone
         return is_alone or self.works >= batch.size or now >= self.since + batch.wait
 
 
@@ -76,12 +80,12 @@ class Queues:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = Queue(name, work.handler.name)
-        work.queue = queue
+        work.queue, work.since = queue, now
         queue.works.append(work)
         if queue.due is None:
             self.active += 1
         if len(queue.works) == 1:
-            self._make_ready(queue, now)
+            self._make_ready(queue)
         elif queue in self.line(queue.handler).queues:
             self.line(queue.handler).works += 1
 
@@ -107,7 +111,7 @@ class Queues:
         (work,) = self._lend(self._letters.popitem(last=False)[0], 1)
         return work
 
-    def give_back(self, queue: Queue, left: Sequence[Work], due: float | None, now: float) -> None:
+    def give_back(self, queue: Queue, left: Sequence[Work], due: float | None) -> None:
         """The works that were taken of this queue have been tried. Those left of them go to its front again; with
         ``due`` (time.monotonic) all of the queue waits until then."""
         for _ in range(queue.lent):
@@ -122,7 +126,7 @@ class Queues:
             self.active -= len(queue.works)
             heapq.heappush(self._clock, (due, next(self._ticket), queue))
         else:
-            self._make_ready(queue, now, first=bool(left))
+            self._make_ready(queue, first=bool(left))
 
     def wake(self, now: float) -> None:
         """Queues whose time has come may go on."""
@@ -130,23 +134,23 @@ class Queues:
             due, _, queue = heapq.heappop(self._clock)
             if queue.due == due:
                 self._end_wait(queue)
-                self._make_ready(queue, now)
+                self._make_ready(queue)
 
     def next_due(self) -> float | None:
         """The moment (time.monotonic) of the next retry."""
         return self._clock[0][0] if self._clock else None
 
-    def drop_ended(self, now: float) -> None:
+    def drop_ended(self) -> None:
         """Forget the works of partitions that are not ours any more, but for those that are somewhere being tried."""
         for queue in list(self._queues.values()):
             if any(work.progress.ended for work in queue.works):
-                self._drop_ended_of(queue, now)
+                self._drop_ended_of(queue)
 
     def all_works(self) -> Sequence[Work]:
         """All works, for those who look for a particular one."""
         return [work for queue in self._queues.values() for work in queue.works]
 
-    def _drop_ended_of(self, queue: Queue, now: float) -> None:
+    def _drop_ended_of(self, queue: Queue) -> None:
         kept = deque(work for at, work in enumerate(queue.works) if at < queue.lent or not work.progress.ended)
         head_is_gone = not queue.lent and queue.works[0].progress.ended
         self._make_unready(queue)
@@ -158,7 +162,7 @@ class Queues:
         if not kept:
             del self._queues[queue.name]
         elif not queue.lent and queue.due is None:
-            self._make_ready(queue, now)
+            self._make_ready(queue)
 
     def _lend(self, queue: Queue, most: int) -> list[Work]:
         works = queue.next_works(most)
@@ -169,13 +173,11 @@ class Queues:
         queue.due = None
         self.active += len(queue.works)
 
-    def _make_ready(self, queue: Queue, now: float, *, first: bool = False) -> None:
+    def _make_ready(self, queue: Queue, *, first: bool = False) -> None:
         if queue.works[0].letter:
             self._letters[queue] = None
             return
         line = self.line(queue.handler)
-        if not line.queues:
-            line.since = now
         line.queues[queue] = None
         line.works += len(queue.works)
         if first or queue.works[0].runs_alone:

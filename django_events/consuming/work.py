@@ -32,6 +32,8 @@ class Work:
     """Tries in a row that could not even begin, as while the database is down."""
     queue: "Queue" = field(init=False, repr=False)
     """Where it waits; set when it is put there."""
+    since: float = field(init=False, default=0.0)
+    """The moment from which on it waits there."""
     letter: Record | None = None
     """The dead letter that is to be written: all that is left to do."""
     _first_failed: datetime | None = None
