@@ -37,6 +37,7 @@ def created(broker: Broker) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a transaction is never over, however slow the machine."""
     monkeypatch.setattr(trying, "LONGEST", 600.0)
+    monkeypatch.setattr(sharing, "LONGEST", 600.0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
-from django_events.consuming import attempt, slowness, trying
+from django_events.consuming import attempt, sharing, slowness, trying
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
@@ -35,6 +35,7 @@ PLACE = Partition("units", 0)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a unit is never over, however slow the machine."""
     monkeypatch.setattr(trying, "LONGEST", 600.0)
+    monkeypatch.setattr(sharing, "LONGEST", 600.0)
 
 
 @pytest.fixture
@@ -57,12 +58,12 @@ def record(number: int) -> ReceivedRecord:
 def tried(
     group: ConsumerGroup,
     count: int,
-    sharing: Sharing | None = None,
+    known: Sharing | None = None,
     may_begin: Callable[[int], bool] = lambda at: True,
     first: int = 0,
 ) -> list[Outcome]:
     records = [record(number) for number in range(first, first + count)]
-    return Trial(group.handlers[0], records, 1, sharing or Sharing(), may_begin).outcomes()
+    return Trial(group.handlers[0], records, 1, known or Sharing(), may_begin).outcomes()
 
 
 def declare(group: ConsumerGroup, topic: Topic[Payload], handle: Any, batch: Batch | None) -> None:
@@ -84,9 +85,15 @@ class Pool:
 
     def __init__(self) -> None:
         self.handlers: list[str] = []
+        self.sizes: list[int] = []
+        self.known = Sharing()
+
+    def sharing(self, handler: str) -> Sharing:
+        return self.known
 
     def submit(self, unit: Any) -> None:
         self.handlers.append(unit.handler.name)
+        self.sizes.append(len(unit.records))
 
 
 @pytest.mark.parametrize("concurrency", [1, None])
@@ -114,10 +121,84 @@ def test_a_shared_transaction_grows_again_after_it_has_shrunk_to_one_event(
     @group.exactly_once(topic)
     def handle(event: Single) -> None: ...
 
-    sharing = Sharing(size=1)
+    known = Sharing(most=1)
     for go in range(5):
-        tried(group, 50, sharing, first=100 * go)
-    assert sharing.size > 1
+        tried(group, 50, known, first=100 * go)
+    assert known.most > 1
+
+
+class Clock:
+    """The time of a test. Handlers move it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    monkeypatch.setattr(trying, "LONGEST", 0.05)
+    monkeypatch.setattr(sharing, "LONGEST", 0.05)
+    return clock
+
+
+def test_what_is_learned_of_a_handler_is_how_long_its_calls_take(
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock
+) -> None:
+    calls: list[int] = []
+
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        clock.now += 0.004
+
+    known = Sharing(most=8)  # so that the second transaction of the unit has only the rest of its time
+    outcomes = tried(group, 50, known)
+    assert calls == list(range(13)), "52 ms"
+    assert [type(outcome) for outcome in outcomes] == [Handled] * 13 + [NotBegun] * 37
+    assert known.fitting() == 12
+    assert known.most >= 16
+
+
+def test_slow_calls_that_fail_are_learned_from(topic: Topic[Payload], group: ConsumerGroup, clock: Clock) -> None:
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        clock.now += 10
+        raise ValueError("too late")
+
+    known = Sharing()
+    tried(group, 2, known)
+    assert known.fitting() == 1
+
+
+def test_after_a_hook_of_the_handler_no_more_is_marked_than_it_lets_be_done(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        if event.payload["n"] == 2:
+            transaction.on_commit(lambda: None)
+
+    known = Sharing()
+    tried(group, 4, known)
+    assert known.most == 6, "3 up to the hook, and twice as many after the rest had none"
+
+
+def test_the_other_keys_do_not_wait_in_the_unit_of_a_slow_event(
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock
+) -> None:
+    group.exactly_once(topic, name="slow")(enter)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    handing_out = HandingOut(group.handlers, queues, pool, None)  # type: ignore[arg-type]
+    pool.known.called(1.0)
+    for number in range(400):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    handing_out.hand_out(0.0)
+    assert pool.sizes == [1] * pool.count
 
 
 @pytest.mark.parametrize("batch", [None, Batch(size=10)])

@@ -51,6 +51,10 @@ class Attempt:
     """Whether an exactly-once handler is called also with what it has processed; the marks are then made anew."""
     patience: float = PATIENCE
     """Seconds for which a mark that another transaction has just inserted is waited for."""
+    called: Callable[[float], None] = field(default=lambda seconds: None)
+    """Told how many seconds each call has taken, also one that raised."""
+    ended_by_hook: bool = field(default=False, init=False)
+    """Whether the transaction took no more events because the handler had registered an on_commit hook."""
     _seconds: list[float] = field(default_factory=list)
 
     def outcomes(self) -> list[Outcome]:
@@ -109,18 +113,23 @@ class Attempt:
             hooks = len(connections[using].run_on_commit)
             self._call([event])
             check_unbroken(connections[using], driver, str(self.handler))
-            if not self.go_on() or _has_hooks_of_its_own(using, hooks):
+            self.ended_by_hook = done < len(fresh) and _has_hooks_of_its_own(using, hooks)
+            if self.ended_by_hook or not self.go_on():
                 return done
         return len(fresh)
 
     def _call(self, events: Events) -> None:
-        with noted(self.handler, events) as call, around(events):
-            if self.handler.calling.batch:
-                self._call_with(list(events))
-            else:
-                for event in events:
-                    self._call_with(event)
-        self._seconds.append(time.monotonic() - call.began)
+        with noted(self.handler, events) as call:
+            try:
+                with around(events):
+                    if self.handler.calling.batch:
+                        self._call_with(list(events))
+                    else:
+                        for event in events:
+                            self._call_with(event)
+            finally:
+                self._seconds.append(time.monotonic() - call.began)
+                self.called(self._seconds[-1])
         if crash_points.armed:
             crash_points.reached("handler-returned")
 
@@ -157,18 +166,16 @@ class Locked(NotNow):
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(
-    handler: Handler, read: Callable[[], Events], *, again: bool = False, patience: float = PATIENCE
-) -> list[Outcome]:
-    """Try the handler with all events that ``read`` gives in one transaction, again at once after a deadlock or a
-    serialization failure. One outcome for each; raises as ``Attempt.outcomes``."""
+def attempt(make: Callable[[], Attempt]) -> list[Outcome]:
+    """Have it tried, made anew at once after a deadlock or a serialization failure: the handler may have changed its
+    events. One outcome for each; raises as ``Attempt.outcomes``, and what ``make`` raises."""
     for _ in range(CONFLICTS):
         try:
-            return Attempt(handler, read(), again=again, patience=patience).outcomes()
+            return make().outcomes()
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return Attempt(handler, read(), again=again, patience=patience).outcomes()
+    return make().outcomes()
 
 
 def database_of(handler: Handler) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.queues import Queues
-from django_events.consuming.sharing import MOST
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Unit, Workers
 from django_events.handlers import Handler
@@ -74,10 +73,12 @@ class HandingOut:
         idle = self._workers.count - self._units
         if at_once is not None:
             idle = min(idle, at_once - self._units_of[handler.name])
-        if idle <= 0 and line.works < MOST and self._units_of[handler.name]:
-            return []  # another of its units would wait for a worker; while it waits here, it becomes more
-        # What there is goes to all idle workers alike; MOST bounds what waits behind one slow event.
-        return self._queues.take(handler.name, min(MOST, max(1, line.works // max(1, idle))))
+        fitting = self._workers.sharing(handler.name).fitting()
+        is_worth_a_wait = 1 < fitting <= line.works
+        if idle <= 0 and self._units_of[handler.name] and not is_worth_a_wait:
+            return []  # another of its units would wait for a worker; while it waits here, it may become more
+        # What there is goes to all idle workers alike. A slow handler's events go singly: none waits behind another.
+        return self._queues.take(handler.name, min(fitting, max(1, line.works // max(1, idle))))
 
     def _submit(self, handler: Handler, works: list[Work], now: float) -> None:
         self.out.update(works)

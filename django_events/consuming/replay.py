@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from django_events import cloudevents
-from django_events.consuming.attempt import attempt, database_of, outcome_of
+from django_events.consuming.attempt import Attempt, attempt, database_of, outcome_of
 from django_events.consuming.failure_report import FailureReport, describe
 from django_events.consuming.outcome import Duplicate, Failed, Handled, Outcome
 from django_events.consuming.policy import POSTPONE
@@ -130,7 +130,9 @@ class Replay:
     def _attempt(self, record: ReceivedRecord, number: int) -> Outcome:
         try:
             prepare_connections()
-            (outcome,) = attempt(self._handler, lambda: [read_event(self._handler, record, number)], again=self._again)
+            (outcome,) = attempt(
+                lambda: Attempt(self._handler, [read_event(self._handler, record, number)], again=self._again)
+            )
             return outcome
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a replay
             return outcome_of(error.cause if isinstance(error, BatchItemError) else error, self._handler, record)

@@ -1,4 +1,5 @@
-"""How many events of one handler share a transaction, learned from how it went. See PostgreSQL's cost of a commit."""
+"""How many events of one handler are tried in one go, and share a transaction, learned from how it went. See
+PostgreSQL's cost of a commit."""
 
 import time
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ APART = 60.0
 """Seconds for which a handler runs singly after others were in the way of a shared transaction: a deadlock, or a lock
 that did not come free. Short transactions hold their locks for less time."""
 
+WEIGHT = 1 / 8
+"""Of the last call in the mean of those before."""
+
 
 @dataclass(slots=True)
 class Sharing:
     """What the workers of a group know of one handler. They write it without a lock: only speed depends on it."""
 
-    size: int = MOST
-    """How many events fit into the time."""
+    seconds: float = 0.0
+    """How long a call of the handler takes, in the mean of the last ones; without what the transaction takes."""
+    most: int = MOST
+    """How many events a transaction has at most, for other reasons than time."""
     _apart_until: float = 0.0
 
     @property
@@ -27,14 +33,23 @@ class Sharing:
         """Whether each event gets a transaction of its own for now."""
         return time.monotonic() < self._apart_until
 
+    def fitting(self, seconds: float | None = None) -> int:
+        """How many events are done in so many seconds, one after the other, or in the time of one go; 1 to 50."""
+        time_there_is = LONGEST if seconds is None else seconds
+        return max(1, int(min(MOST, time_there_is / self.seconds))) if self.seconds else MOST
+
+    def called(self, seconds: float) -> None:
+        """A call took so long, whether it failed or not."""
+        self.seconds += (seconds - self.seconds) * (WEIGHT if self.seconds else 1)
+
     def failed(self, *, is_conflict: bool) -> None:
         """A shared transaction was rolled back, so that the next is smaller; after a conflict with others none follows
         for a while."""
-        self.size = max(1, self.size // 2)
+        self.most = max(1, self.most // 2)
         if is_conflict:
             self._apart_until = time.monotonic() + APART
 
-    def took(self, done: int, of: int) -> None:
-        """So many of these events were handled before the transaction ended. The next one marks as many, so that
-        marks are seldom inserted in vain; where all were handled, twice as many."""
-        self.size = max(1, done) if done < of else min(max(self.size, done * 2), MOST)
+    def committed(self, done: int, *, by_hook: bool) -> None:
+        """A transaction was committed with so many events. After a hook of the handler's the next one marks as many, so
+        that marks are seldom inserted in vain; else it may have twice as many as this could have had."""
+        self.most = done if by_hook else min(self.most * 2, MOST)

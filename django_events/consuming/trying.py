@@ -72,7 +72,7 @@ class Trial:
     def _one_by_one(self, positions: Sequence[int]) -> None:
         """Try each alone, until the time is over."""
         for at in positions:
-            if self._has_begun and time.monotonic() >= self._until:
+            if self._has_begun and not self._has_time():
                 return
             if self._is_ready(at):
                 self._has_begun = True
@@ -81,7 +81,7 @@ class Trial:
     def _alone(self, at: int) -> None:
         prepare_connections()
         try:
-            (outcome,) = attempt(self._handler, lambda: self._given([at]))
+            (outcome,) = attempt(lambda: Attempt(self._handler, self._given([at]), called=self._sharing.called))
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             outcome = outcome_of(error, self._handler, self._records[at])
         finally:
@@ -93,30 +93,35 @@ class Trial:
     def _in_shared_transactions(self) -> None:
         """As many as fit share a transaction, then the next, until the time is over."""
         rest = list(range(len(self._records)))
-        while rest and not (self._has_begun and time.monotonic() >= self._until):
-            size = 1 if self._sharing.is_apart else self._sharing.size
+        while rest and (self._has_time() or not self._has_begun):
+            size = 1 if self._sharing.is_apart else self._fitting()
             chosen, rest = rest[:size], rest[size:]
             ready = [at for at in chosen if self._is_ready(at)]
             if len(ready) == 1:
                 self._one_by_one(ready)
                 if self._outcomes[ready[0]] is HANDLED:
-                    self._sharing.took(1, 1)
+                    self._sharing.committed(1, by_hook=False)
             elif ready:
                 self._share(ready)
             # What a transaction has left is next, before all that comes after it.
             rest = [at for at in ready if self._outcomes[at] is NOT_BEGUN and not self._is_held(at)] + rest
 
+    def _fitting(self) -> int:
+        """How many events the next transaction is to have: as many as fit into what is left of the time."""
+        return min(self._sharing.most, self._sharing.fitting(self._until - time.monotonic()))
+
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
-        events = self._given(positions)
-        outcomes, error = self._tried(Attempt(self._handler, events, lambda: time.monotonic() < self._until).outcomes)
+        shared = Attempt(self._handler, self._given(positions), self._has_time, called=self._sharing.called)
+        outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
             drop_open_transactions()
             self._until = time.monotonic() + LONGEST
             self._one_by_one(positions)
             return
-        self._sharing.took(sum(outcome is not NOT_BEGUN for outcome in outcomes), len(outcomes))
+        done = sum(outcome is not NOT_BEGUN for outcome in outcomes)
+        self._sharing.committed(done, by_hook=shared.ended_by_hook)
         for at, outcome in zip(positions, outcomes, strict=True):
             self._outcomes[at] = outcome
 
@@ -132,14 +137,16 @@ class Trial:
             if not ready:
                 continue
             patience = IMPATIENCE if self._waits else PATIENCE
-            try_it = partial(attempt, self._handler, partial(self._given, ready), patience=patience)
-            outcomes, error = self._tried(try_it)
+            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready, patience)))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
             else:
                 drop_open_transactions()
                 parts += reversed(self._after_failure(ready, error))
+
+    def _listed(self, positions: Sequence[int], patience: float) -> Attempt:
+        return Attempt(self._handler, self._given(positions), patience=patience)
 
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
@@ -172,6 +179,9 @@ class Trial:
             return try_it(), None
         except BaseException as error:
             return [], error
+
+    def _has_time(self) -> bool:
+        return time.monotonic() < self._until
 
     def _given(self, positions: Sequence[int]) -> list[Event[Any]]:
         """The events for a call; read again if they were given before: the handler may have changed them."""

@@ -65,6 +65,10 @@ class Workers(Generic[Subject]):
         for thread in self._threads:
             thread.start()
 
+    def sharing(self, handler: str) -> Sharing:
+        """What is known of this handler."""
+        return self._sharing[handler]
+
     def submit(self, unit: Unit[Subject]) -> None:
         """Have the unit tried. Does not block; a Result follows."""
         self._units.put(unit)
@@ -92,7 +96,7 @@ class Workers(Generic[Subject]):
 
     def _try(self, unit: Unit[Subject]) -> Sequence[Outcome]:
         """Try the unit. Never raises: a unit without a result would hold its offset for ever."""
-        sharing = self._sharing[unit.handler.name]
+        sharing = self.sharing(unit.handler.name)
         try:
             prepare_connections()
             return Trial(unit.handler, unit.records, unit.number, sharing, unit.may_begin).outcomes()
