@@ -1,6 +1,10 @@
 """One unit at one worker, without Kafka: what happens to one event leaves nothing behind for the others."""
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -9,7 +13,9 @@ from django.db import OperationalError, connection, transaction
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, sharing, slowness, trying
+from django_events.consuming.group import GroupThread
 from django_events.consuming.handing_out import HandingOut
+from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
 from django_events.consuming.queues import Queues
@@ -17,6 +23,7 @@ from django_events.consuming.reading import mark_of, read_event
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
+from django_events.consuming.workers import Unit, Workers
 from django_events.handlers import Handler
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import ProcessedEvent
@@ -86,6 +93,7 @@ class Pool:
     def __init__(self) -> None:
         self.handlers: list[str] = []
         self.sizes: list[int] = []
+        self.units: list[Any] = []
         self.known = Sharing()
 
     def sharing(self, handler: str) -> Sharing:
@@ -94,6 +102,7 @@ class Pool:
     def submit(self, unit: Any) -> None:
         self.handlers.append(unit.handler.name)
         self.sizes.append(len(unit.records))
+        self.units.append(unit.subject)
 
 
 @pytest.mark.parametrize("concurrency", [1, None])
@@ -147,7 +156,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_what_is_learned_of_a_handler_is_how_long_its_calls_take(
-    topic: Topic[Payload], group: ConsumerGroup, clock: Clock
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -156,9 +165,18 @@ def test_what_is_learned_of_a_handler_is_how_long_its_calls_take(
         calls.append(event.payload["n"])
         clock.now += 0.004
 
+    marked: list[int] = []
+    mark_processed = ProcessedEvent.objects.mark_processed
+
+    def noted(marks: Any, *arguments: Any, **options: Any) -> Any:
+        marked.append(len(marks))
+        return mark_processed(marks, *arguments, **options)
+
+    monkeypatch.setattr(ProcessedEvent.objects, "mark_processed", noted)
     known = Sharing(most=8)  # so that the second transaction of the unit has only the rest of its time
     outcomes = tried(group, 50, known)
     assert calls == list(range(13)), "52 ms"
+    assert marked == [8, 4, 1]
     assert [type(outcome) for outcome in outcomes] == [Handled] * 13 + [NotBegun] * 37
     assert known.fitting() == 12
     assert known.most >= 16
@@ -199,6 +217,98 @@ def test_the_other_keys_do_not_wait_in_the_unit_of_a_slow_event(
         queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
     handing_out.hand_out(0.0)
     assert pool.sizes == [1] * pool.count
+
+
+def test_units_that_no_worker_has_begun_come_back_when_their_partition_is_given_up(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    kept, given_up = Progress(PLACE), Progress(Partition("units", 1))
+    workers: Workers[str] = Workers(1, "units")
+    for name, progress in (("runs", [kept]), ("waits", [kept]), ("mixed", [kept, given_up]), ("gone", [given_up])):
+        workers.submit(Unit(name, group.handlers[0], [record(0)] * len(progress), 1, progress))
+    assert has_begun.wait(30)
+    given_up.draining = True
+    workers.take_back()
+    back = [workers.results.get(timeout=30) for _ in range(2)]
+    assert [result.subject for result in back] == ["mixed", "gone"]
+    assert {type(outcome) for result in back for outcome in result.outcomes} == {NotBegun}
+    may_end.set()
+    assert [workers.results.get(timeout=30).subject for _ in range(2)] == ["runs", "waits"]
+    workers.stop(30)
+
+
+def test_a_partition_is_given_up_without_waiting_for_the_handlers_of_others(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    may_end = threading.Event()
+
+    @group.idempotent(topic)
+    def wait(event: Single) -> None:
+        may_end.wait()
+
+    group.idempotent(topic, name="other")(print)
+    kept, given_up = Progress(PLACE), Progress(Partition("units", 1))
+    thread = GroupThread(group, Limits(), print)
+    thread._workers = Workers(1, "units")
+    thread._handing_out = HandingOut(group.handlers, thread._queues, thread._workers, None)  # type: ignore[arg-type]
+    for handler, progress in zip(group.handlers, (kept, given_up), strict=True):
+        thread._queues.add(Work(handler, record(0), progress, progress.started(0, 1)), 0.0)
+        thread._handing_out.hand_out(0.0)
+    thread._drain({given_up}, deadline=time.monotonic() + 1)
+    assert [work.progress for work in thread._running] == [kept]
+    may_end.set()
+    thread._workers.stop(30)
+
+
+def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    group.idempotent(topic)(print)
+    queues, progress = Queues(), Progress(PLACE)
+    for number in range(3):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    (first,) = queues.take("print", 1)
+    queues.give_back(first.queue, [first], None)
+    assert [work.record.offset for work in queues.take("print", 3)] == [0, 1, 2]
+
+
+def test_handlers_are_served_in_turn(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    for name in ("one", "two", "three"):
+        group.idempotent(topic, name=name, concurrency=1)(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    pool.count = 1
+    handing_out = HandingOut(group.handlers, queues, pool, None)  # type: ignore[arg-type]
+    for number in range(1_000):
+        for handler in group.handlers:
+            queues.add(Work(handler, record(number), progress, progress.started(number, 1)), 0.0)
+    for _ in range(3):
+        handing_out.hand_out(0.0)
+        for works in pool.units:
+            handing_out.came_back(works)
+        pool.units.clear()
+    assert Counter(pool.handlers).keys() == {"one", "two", "three"}
+
+
+def test_what_comes_after_one_of_its_key_that_may_not_begin_does_not_begin_either(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    begun: list[int] = []
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        begun.append(event.payload["n"])
+
+    records = [record(number)._replace(key=key) for number, key in enumerate((b"a", b"b", b"a"))]
+    outcomes = Trial(group.handlers[0], records, 1, Sharing(), lambda at: at != 0).outcomes()
+    assert [type(outcome) for outcome in outcomes] == [NotBegun, Handled, NotBegun]
+    assert begun == [1]
 
 
 @pytest.mark.parametrize("batch", [None, Batch(size=10)])

@@ -319,6 +319,7 @@ class GroupThread(threading.Thread):
         """Let the running works of these partitions finish; those that no worker has begun are not begun."""
         for progress in draining:
             progress.draining = True
+        self._workers.take_back()
         while any(work.progress in draining for work in self._running):
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:

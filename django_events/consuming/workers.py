@@ -4,13 +4,14 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from django.db import connections
 
 from django_events.consuming.offsets import Progress
-from django_events.consuming.outcome import Outcome, failed
+from django_events.consuming.outcome import NotBegun, Outcome, failed
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.transactions import close_obsolete_connections, drop_open_transactions, prepare_connections
 from django_events.consuming.trying import Trial
@@ -64,6 +65,19 @@ class Workers(Generic[Subject]):
         ]
         for thread in self._threads:
             thread.start()
+
+    def take_back(self) -> None:
+        """Have those units come back that wait for a worker and have a record that is not to be begun any more: their
+        results say that nothing of them has begun. Whoever submits calls it; does not block."""
+        waiting: list[Unit[Subject] | None] = []
+        with suppress(queue.Empty):
+            while True:
+                waiting.append(self._units.get_nowait())
+        for unit in waiting:
+            if unit is None or all(unit.may_begin(at) for at in range(len(unit.records))):
+                self._units.put(unit)
+            else:
+                self.results.put(Result(unit.subject, [NotBegun()] * len(unit.records)))
 
     def sharing(self, handler: str) -> Sharing:
         """What is known of this handler."""
