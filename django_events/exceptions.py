@@ -81,7 +81,8 @@ class IgnoreError(EventsError):
 class BatchItemError(EventsError):
     """Raise it in a batch handler to say which event is at fault: the others are tried again without it, at once.
 
-    ``raise BatchItemError(event, error)``; ``cause`` is what counts for the event: its text, whether it is retried.
+    ``raise BatchItemError(event, error)`` with one of the events that it was given; ``cause`` is what counts for it:
+    its text, whether it is retried.
     """
 
     def __init__(self, event: object, cause: BaseException) -> None:

@@ -311,6 +311,42 @@ def test_what_comes_after_one_of_its_key_that_may_not_begin_does_not_begin_eithe
     assert begun == [1]
 
 
+class Quarrelsome:
+    """A payload that can be compared with nothing."""
+
+    def __init__(self, payload: Payload) -> None:
+        self.n = payload["n"]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("I am beyond comparison")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_named_culprit_is_found_whatever_its_payload_says_of_equality(
+    topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    read = read_event
+
+    def quarrelsome(*arguments: Any) -> Any:
+        event = read(*arguments)
+        return replace(event, payload=Quarrelsome(event.payload))
+
+    monkeypatch.setattr(trying, "read_event", quarrelsome)
+
+    @group.idempotent(topic, batch=Batch(size=8))
+    def handle(events: list[Event[Any]]) -> None:
+        calls.append(len(events))
+        for event in events:
+            if event.payload.n == 5:
+                raise BatchItemError(event, ValueError("this one"))
+
+    outcomes = tried(group, 8)
+    assert calls == [8, 7]
+    assert [at for at, outcome in enumerate(outcomes) if isinstance(outcome, Failed)] == [5]
+
+
 @pytest.mark.parametrize("batch", [None, Batch(size=10)])
 def test_a_payload_that_the_handler_has_changed_is_whole_at_the_next_call(
     topic: Topic[Payload], group: ConsumerGroup, batch: Batch | None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
@@ -30,6 +31,9 @@ def queue_name(handler: Handler, record: ReceivedRecord) -> Hashable:
     if record.key is None or not handler.calling.ordered:
         return (handler.name, record.partition, record.offset)
     return (handler.name, record.partition.topic, record.key)
+
+
+_place = attrgetter("topic", "partition", "offset")
 
 
 class Trial:
@@ -166,10 +170,12 @@ class Trial:
         return [positions[:half], positions[half:]]
 
     def _named(self, positions: list[int], error: BaseException) -> int | None:
-        """The position of the event that the handler says is at fault."""
-        if not isinstance(error, BatchItemError):
+        """The position of the event that the handler says is at fault, found by its place in Kafka: whether events are
+        equal would be up to their payloads."""
+        if not isinstance(error, BatchItemError) or not isinstance(error.event, Event):
             return None
-        return next((at for at in positions if self._events[at] == error.event), None)
+        place = _place(error.event)
+        return next((at for at in positions if _place(self._events[at]) == place), None)
 
     # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
 
