@@ -1,6 +1,7 @@
 """Where a group begins: start="earliest", "latest" or a time, and only where it has no offset yet."""
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -208,7 +209,8 @@ class Overtaken:
 
 def test_where_another_process_has_begun_meanwhile_is_where_the_group_has_begun() -> None:
     client, assigned = Overtaken(), [TopicPartition("orders", 0)]
-    assert [each.offset for each in starting.first_offsets(client, assigned, "latest")] == [assigned[0].offset]
+    begins = starting.first_offsets(client, assigned, "latest") or []
+    assert [each.offset for each in begins] == [assigned[0].offset]
     assert not client.commits
 
 
@@ -224,3 +226,38 @@ def test_a_kafka_that_never_says_where_to_begin_ends_the_group(monkeypatch: pyte
     monkeypatch.setattr(starting, "PATIENCE", 0.0)
     with pytest.raises(ConsumerFailed, match="does not say where the group is to begin: Local: Timed out"):
         starting.first_offsets(Silent(), [TopicPartition("orders", 0)], "latest")
+
+
+def test_a_group_that_is_to_stop_does_not_wait_for_kafka_to_say_where_to_begin() -> None:
+    answers = iter([False, False, True])
+    assigned = [TopicPartition("orders", 0)]
+    assert starting.first_offsets(Silent(), assigned, "latest", lambda: next(answers)) is None
+
+
+@pytest.mark.kafka
+def test_what_a_stopping_group_is_assigned_is_neither_begun_nor_committed(
+    broker: Broker, consuming: Consuming, declarations: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.create("orders")
+    broker.put("orders", b"{}", partition=0)
+    group = ConsumerGroup("stopping", start="latest")
+    calls: list[str] = []
+
+    @group.idempotent(Topic("orders", dict[str, Any]))
+    def note(event: Event[dict[str, Any]]) -> None:
+        calls.append(event.id)
+
+    has_asked = threading.Event()
+
+    def ask(*_: Any) -> None:
+        has_asked.set()
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(starting, "_first_offsets", ask)
+    service = Service([group])
+    service.start()
+    assert has_asked.wait(30)
+    assert service.stop(5)
+    assert service.wait(0), "without an error"
+    assert not calls
+    assert broker.committed("stopping", "orders", 0) is None

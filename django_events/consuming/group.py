@@ -91,7 +91,8 @@ class GroupThread(threading.Thread):
         try:
             self._create_topics()
             self.prepared.set()
-            self._consumer = Consumer(self.group.name, self.group.sources, self, start=self.group.start)
+            start, is_stopping = self.group.start, self._stopping.is_set
+            self._consumer = Consumer(self.group.name, self.group.sources, self, start=start, is_stopping=is_stopping)
             self._workers: Workers[list[Work]] = Workers(self._limits.workers_of(self.group), self.name)
             self._letter_writer = LetterWriter(self.group.name, self._workers.results)
             self._handing_out = HandingOut(self.group.handlers, self._queues, self._workers, self._letter_writer)

@@ -54,10 +54,12 @@ class Consumer:
         *,
         of_letters: bool = False,
         start: Start = "earliest",
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka.
 
-        ``start`` is where the group begins where it has no offset yet.
+        ``start`` is where the group begins where it has no offset yet. Kafka is asked for that in ``poll``, for up to a
+        minute; if ``is_stopping`` says so meanwhile, the listener does not hear of what is assigned.
         """
         options_of = config.letter_consumer_options if of_letters else config.consumer_options
         options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
@@ -68,6 +70,7 @@ class Consumer:
         self._said: dict[tuple[object, ...], float] = {}
         self._cannot_commit = False
         self._start = start
+        self._is_stopping = is_stopping
         self._is_incremental = config.shares_by_increments(options)
         self._names: dict[str, str] = {}
         self._is_refused = False
@@ -136,22 +139,26 @@ class Consumer:
         """Leave the group at once; the listener hears ``revoked`` for all that is still assigned."""
         self._client.close()
 
-    def _begin_at(self, partitions: list[TopicPartition]) -> None:
-        """Take these partitions on where the group is, or where it is to begin."""
+    def _begin_at(self, partitions: list[TopicPartition]) -> bool:
+        """Take these partitions on where the group is, or where it is to begin; False if it is to stop instead."""
+        offsets = first_offsets(self._client, partitions, self._start, self._is_stopping)
+        if offsets is None:
+            return False
         assign = self._client.incremental_assign if self._is_incremental else self._client.assign
-        assign(first_offsets(self._client, partitions, self._start))
+        assign(offsets)
+        return True
 
     def _tell(
         self,
         listen: Callable[[list[Partition]], None],
-        prepare: Callable[[list[TopicPartition]], None] | None = None,
+        prepare: Callable[[list[TopicPartition]], bool] | None = None,
     ) -> Callable[..., None]:
         """A callback that keeps what ``listen`` raises for the next ``poll``: raised here, it would lose records."""
 
         def callback(_client: object, partitions: list[TopicPartition]) -> None:
             try:
-                if prepare:
-                    prepare(partitions)
+                if prepare and not prepare(partitions):
+                    return
                 listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
             except BaseException as error:
                 logger.exception("Group %s could not follow a change of its assignment", self._group)

@@ -1,7 +1,7 @@
 """Where a group begins in partitions in which it has no offset yet."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -12,8 +12,8 @@ from django_events.exceptions import ConsumerFailed
 
 Start: TypeAlias = Literal["earliest", "latest"] | datetime
 
-ANSWER = 5.0
-"""Seconds that Kafka has for one answer."""
+ANSWER = 1.0
+"""Seconds that Kafka has for one answer: how late a stop may be noticed."""
 
 PAUSE = 0.2
 """Seconds between two tries."""
@@ -23,23 +23,26 @@ PATIENCE = 60.0
 
 
 def first_offsets(
-    client: confluent_kafka.Consumer, assigned: Sequence[TopicPartition], start: Start
-) -> list[TopicPartition]:
+    client: confluent_kafka.Consumer,
+    assigned: Sequence[TopicPartition],
+    start: Start,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> list[TopicPartition] | None:
     """The assigned partitions, with an offset where the group begins there for the first time; it is committed, so that
-    the beginning stays where it is. Blocks until Kafka answers.
+    the beginning stays where it is. Blocks until Kafka answers, or the group is to stop: then it is None.
 
     Raises ConsumerFailed if that takes longer than a minute: beginning elsewhere would lose or repeat events.
     """
     deadline = time.monotonic() + PATIENCE
-    while True:
+    while not is_stopping():
         try:
             return _first_offsets(client, assigned, start)
         except KafkaException as error:
             if time.monotonic() >= deadline:
                 reason = error.args[0].str()
                 raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
-            time.sleep(0.2)
             time.sleep(PAUSE)
+    return None
 
 
 def _first_offsets(
