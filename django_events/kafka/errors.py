@@ -48,7 +48,7 @@ def failure_of(error: KafkaException, what: str, last: LastError) -> BrokerUnava
     """What to raise when a request to do ``what`` has failed so: nobody has answered, or Kafka gives a reason."""
     if error.args[0].code() in _ABSENCE:
         return BrokerUnavailable(no_answer(error, last))
-    return KafkaRefused(f"Kafka does not {what}: {error.args[0].str()}")
+    return KafkaRefused(f"Kafka does not {what}: {explained(error.args[0])}")
 
 
 def explained(error: KafkaError) -> str:
