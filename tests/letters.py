@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from django_events.consuming import letter_projection
 from django_events.consuming.failure_report import fingerprint
 from django_events.consuming.reading import mark_key
 from django_events.models import DeadLetter, Letter
@@ -56,7 +57,7 @@ def a_letter(event_id: str = "", key: str | None = "ann", **changes: Any) -> Let
 
 def project(*letters: Letter) -> list[DeadLetter]:
     """Bring the letters in; all rows, oldest first."""
-    DeadLetter.objects.project(letters, "default")
+    letter_projection.project(letters)
     return list(DeadLetter.objects.order_by("pk"))
 
 

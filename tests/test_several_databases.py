@@ -15,10 +15,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_events import Backoff, ConsumerGroup, Event, SettingsError, Topic, TransactionRequired
 from django_events.consuming.service import Service
 from django_events.kafka import topics
-from django_events.models import OutgoingEvent, ProcessedEvent
+from django_events.models import OutgoingEvent, ProcessedEvent, State
 from django_events.testing import saved_events, sending
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
+from tests.letters import a_letter, project
 from tests.processes import Site
 from tests.waiting import wait_for
 
@@ -179,6 +180,20 @@ def test_a_handler_says_which_database_its_transaction_is_in(
     assert [record.payload for record in broker.read("bills")] == [{"n": 1, "try": 2}]
     assert ProcessedEvent.objects.using("other").count() == 1
     assert ProcessedEvent.objects.using("default").count() == 0
+
+
+def test_a_letter_is_closed_at_once_if_its_handler_has_a_mark_of_its_event_in_another_database(other: str) -> None:
+    @ConsumerGroup("invoices").exactly_once(Topic("orders", Payload), using="other")
+    def bill(event: Event[Payload]) -> None: ...
+
+    place = {"topic": "orders", "group_name": "invoices", "handler": "bill"}
+    done, open_ = (a_letter(name, **place) for name in ("done", "open"))
+    mark = {"key": done.event_key, "source": "tests", "event_id": "done", **place}
+    ProcessedEvent.objects.using("other").create(**mark)
+    assert [(row.event_id, row.state) for row in project(done, open_)] == [
+        ("done", State.RESOLVED),
+        ("open", State.WAITING),
+    ]
 
 
 def test_catchup_looks_after_all_of_them_or_those_that_are_named(

@@ -10,12 +10,13 @@ from django.db import Error as DatabaseError
 
 from django_events import crash_points
 from django_events.consuming import dead_letter, repair
+from django_events.consuming.letter_projection import project
 from django_events.consuming.transactions import close_obsolete_connections
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.consumer import LONGEST_POLL, Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
-from django_events.models import DeadLetter, Letter
+from django_events.models import Letter
 from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
 
@@ -103,7 +104,7 @@ class LetterReader(threading.Thread):
         refusals = 0
         while not self._stopping.is_set():
             try:
-                DeadLetter.objects.project([*self._letters(records)], repair.database())
+                project([*self._letters(records)])
             except (DataError, IntegrityError) as error:
                 refusals += 1
                 if len(records) > 1:

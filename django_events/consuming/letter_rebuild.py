@@ -10,6 +10,7 @@ from django.db import DataError, IntegrityError
 
 from django_events import handlers
 from django_events.consuming import dead_letter, repair
+from django_events.consuming.letter_projection import project
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.record import ReceivedRecord
@@ -73,14 +74,14 @@ def _bring_in(letters: Sequence[Letter], *, dry_run: bool) -> int:
     if not missing or dry_run:
         return len(missing)
     try:
-        return DeadLetter.objects.project(missing, repair.database())
+        return project(missing)
     except (DataError, IntegrityError):  # one that the database refuses, or that a consumer has just brought in
         return sum(map(_bring_in_alone, missing))
 
 
 def _bring_in_alone(letter: Letter) -> int:
     try:
-        return DeadLetter.objects.project([letter], repair.database())
+        return project([letter])
     except (DataError, IntegrityError) as error:
         if DeadLetter.objects.unknown([letter], repair.database()):
             place = f"{letter.letter_partition}@{letter.letter_offset}"

@@ -21,7 +21,6 @@ from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers
 from django_events.models.failures import Change, Failure, FailureKind
-from django_events.models.processed import ProcessedEvent
 
 CHUNK = 500
 """Letters that one transaction of an operator's action locks: others wait only as long as that takes."""
@@ -150,17 +149,17 @@ class Answer(NamedTuple):
 class DeadLetterManager(models.Manager["DeadLetter"]):
     # ── the reader ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def project(self, letters: Sequence[Letter], using: str) -> int:
+    def project(self, letters: Sequence[Letter], using: str, *, processed: Collection[uuid.UUID] = ()) -> int:
         """Bring letters from Kafka into the table, in one transaction; returns how many were new. Idempotent.
 
         A letter that was ever here is passed over. A second letter of the same event and handler is merged into the
-        open one, or into one that was closed after the failure that it tells of.
+        open one, or into one that was closed after the failure that it tells of. New letters of ``processed`` events,
+        by their keys, are closed.
         """
         with transaction.atomic(using=using):
             fresh = {letter.letter_key: letter for letter in self.unknown(letters, using)}
             failures = Failure.objects.of([letter.kind for letter in fresh.values()], using)
             event_keys = {letter.event_key for letter in fresh.values()}
-            processed = ProcessedEvent.objects.processed(event_keys, using)
             rows = self._newest_of(event_keys, using)
             created: list[DeadLetter] = []
             attempts: list[DeadLetterAttempt] = []
