@@ -8,9 +8,10 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from django_events import ConsumerGroup, Event
+from django_events import ConsumerGroup, Event, OnFailure
 from django_events.consuming import service as service_module
 from django_events.consuming import slowness
+from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.management.consume import health_file
@@ -82,6 +83,52 @@ def test_a_service_is_not_well_while_a_group_does_not_poll(
     wait_for(lambda: not service.is_healthy)
     may_go_on.set()
     wait_for(lambda: service.is_healthy)
+    assert service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise SystemExit("died")
+
+    monkeypatch.setattr(LetterWriter, "_write", die)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("mute")
+
+    @group.idempotent(entry_made, on_failure=OnFailure.SAVE, retry=False)
+    def fail(event: Event[EntryMade]) -> None:
+        raise ValueError("no")
+
+    service = Service([group])
+    service.start()
+    wait_for(lambda: service.is_healthy)
+    broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
+    wait_for(lambda: not service.is_healthy)
+    with pytest.raises(SystemExit, match="died"):
+        service.wait(30)
+    service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_service_is_not_well_without_one_of_its_threads(
+    broker: Broker, declarations: None, transactional_db: None
+) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("short")
+
+    @group.exactly_once(entry_made)
+    def note(event: Event[EntryMade]) -> None: ...
+
+    service = Service([group])
+    service.start()
+    wait_for(lambda: service.is_healthy)
+    (pruner,) = service._pruners
+    pruner.stop(0)
+    wait_for(lambda: not service.is_healthy)
     assert service.stop(30)
 
 

@@ -163,6 +163,8 @@ class GroupThread(threading.Thread):
 
     def _once_a_second(self, now: float) -> None:
         if now >= self._commit_due:
+            if self._letter_writer.error:  # what it had would hold its keys for ever
+                raise self._letter_writer.error
             self._commit_due = now + self._limits.commit_interval
             self._commit(self._progress, wait=False)
             self._slowness.look(self._progress.values(), self._queues)

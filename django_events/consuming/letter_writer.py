@@ -37,13 +37,15 @@ class LetterWriter(threading.Thread):
         self._group = group
         self._results = results
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self.error: BaseException | None = None
+        """What ended it, if it did not end by ``stop``; the group must not go on without it."""
         self._producer: Producer | None = None
         self._look_at = 0.0
 
     def submit(self, work: Work) -> None:
         """Have the work's letter written. Thread-safe; does not block; starts the thread with the first letter."""
         self._works.put(work)
-        if not self.is_alive():
+        if self.ident is None:
             self.start()
 
     def stop(self, timeout: float) -> None:
@@ -53,10 +55,13 @@ class LetterWriter(threading.Thread):
             self.join(timeout)
 
     def run(self) -> None:
-        while works := self._next_works():
-            for work, outcome in zip(works, self._write(works), strict=True):
-                self._results.put(Result([work], [outcome]))
-        self._let_go()
+        try:
+            while works := self._next_works():
+                for work, outcome in zip(works, self._write(works), strict=True):
+                    self._results.put(Result([work], [outcome]))
+            self._let_go()
+        except BaseException as error:
+            self.error = error
 
     def _next_works(self) -> list[Work]:
         """What waits, but for the signal to end; empty if that is all."""

@@ -80,8 +80,11 @@ class Service:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether each group has polled lately and none of its handlers is stuck. Thread-safe."""
+        """Whether each group has polled lately, none of its handlers is stuck, and every other thread is there.
+        Thread-safe."""
         polled_since = time.monotonic() - LONGEST_ROUND
+        if not all(thread.is_alive() for thread in self._threads):
+            return False
         return all(group.polled_at > polled_since and not group.is_stuck for group in self._groups)
 
     def wait(self, timeout: float) -> bool:
