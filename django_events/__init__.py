@@ -1,7 +1,10 @@
 """The event bus for Django: transactional outbox, Kafka, and handlers that take effect exactly once.
 
-Importing this loads neither models nor librdkafka, so declarations can be imported from anywhere.
+Importing this loads neither models nor librdkafka, so declarations can be imported from anywhere. ``Service``, which
+needs both, is loaded when it is first asked for.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from django_events.calling import Batch
 from django_events.codecs.codec import Codec
@@ -19,6 +22,7 @@ from django_events.exceptions import (
     IgnoreError,
     InvalidEvent,
     SendError,
+    ServiceError,
     SettingsError,
     TransactionRequired,
 )
@@ -26,6 +30,9 @@ from django_events.failures import OnFailure
 from django_events.handlers import ConsumerGroup
 from django_events.retry import Backoff
 from django_events.topics import Topic
+
+if TYPE_CHECKING:
+    from django_events.consuming.service import Service
 
 __version__ = "0.1.0.dev0"
 
@@ -48,7 +55,17 @@ __all__ = [
     "InvalidEvent",
     "OnFailure",
     "SendError",
+    "Service",
+    "ServiceError",
     "SettingsError",
     "Topic",
     "TransactionRequired",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Service":
+        from django_events.consuming.service import Service
+
+        return Service
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,9 +9,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from django_events import conf, handlers, topics
+from django_events import conf, handlers, tables, topics
 from django_events.conf import settings
-from django_events.exceptions import EventsError
+from django_events.exceptions import EventsError, SettingsError
 from django_events.kafka import config, names
 
 
@@ -74,12 +74,14 @@ def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 
 def check_handlers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E012, E013: what handlers or the setting AROUND_HANDLERS name, and nobody has."""
+    """E012, E013: what handlers or the setting AROUND_HANDLERS name, and nobody has; E014: handlers that need tables
+    where there are none."""
     try:
         paths = settings.AROUND_HANDLERS
     except EventsError:
         return []  # E002 says it
-    return [*_unknown_surroundings(paths), *_unknown_databases_of_handlers()]
+    without_tables = [*_handlers_without_tables()]
+    return [*_unknown_surroundings(paths), *(without_tables or _unknown_databases_of_handlers())]
 
 
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -157,6 +159,8 @@ def _forbidden_by_routers(outboxes: list[str]) -> Iterator[CheckMessage]:
 def _events_without_outbox(outboxes: list[str]) -> Iterator[CheckMessage]:
     from django_events.models import OutgoingEvent
 
+    if tables.there_are_none():
+        return  # send() says so
     chosen = router.db_for_write(OutgoingEvent)
     if chosen not in outboxes:
         yield Warning(
@@ -264,6 +268,15 @@ def _unknown_databases_of_handlers() -> Iterator[CheckMessage]:
                 hint="Name a database in which `manage.py migrate --database` has made the tables of django_events.",
                 id="django_events.E013",
             )
+
+
+def _handlers_without_tables() -> Iterator[CheckMessage]:
+    for group in handlers.declared():
+        for handler in group.handlers:
+            try:
+                handler.require_tables()
+            except SettingsError as error:
+                yield Error(str(error), id="django_events.E014")
 
 
 def _is_unprepared_sqlite(alias: str) -> bool:

@@ -35,7 +35,8 @@ class Settings:
     """Put literally in front of every topic and group name in Kafka. Default: nothing."""
 
     DATABASES: Sequence[str] = ("default",)
-    """Aliases of the databases that have an outbox. Never a read replica. Default: ``["default"]``."""
+    """Aliases of the databases that have an outbox. Never a read replica. Default: ``["default"]``. An empty list: no
+    database has any of our tables, and none is touched (``tables.py``)."""
 
     SEND_AFTER_COMMIT: bool = True
     """Whether this process sends its events itself right after commit. Default: True.
@@ -130,7 +131,7 @@ def default_source() -> str:
 
 
 def _are_aliases(value: Any) -> bool:
-    return bool(value) and not isinstance(value, str) and all(isinstance(alias, str) for alias in value)
+    return not isinstance(value, str) and all(isinstance(alias, str) for alias in value)
 
 
 def _are_paths(value: Any) -> bool:
@@ -152,7 +153,7 @@ def _anything(value: Any) -> bool:
 _TYPES: dict[type, tuple[Any, Callable[[Any], bool], str]] = {
     dict: (Mapping, _anything, "a dict"),
     str: (str, _anything, "a text"),
-    tuple: (Sequence, _are_aliases, "a list of database aliases such as ['default']"),
+    tuple: (Sequence, _are_aliases, "a list of database aliases such as ['default'], empty without tables"),
     list: (Sequence, _are_paths, "a list of texts, such as names and dotted paths"),
     bool: (bool, _anything, "True or False"),
     float: ((int, float), _is_duration, "a number of seconds from 0 to 86,400"),

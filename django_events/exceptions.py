@@ -16,6 +16,7 @@ EventsError
 ├── DecodeError                                    a record cannot be read; whoever wrote it must act
 ├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
 ├── KafkaRefused                                   the operator must change what Kafka gives as its reason
+├── ServiceError                               whoever runs a Service must do what it says
 ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
 └── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
 """
@@ -101,6 +102,10 @@ class HandlerTransactionBroken(EventsError):
 
 class KafkaRefused(EventsError):
     """Kafka has answered that it will not do what an operator asked for."""
+
+
+class ServiceError(EventsError, RuntimeError):
+    """A Service has not got its partitions in time, has not ended in time, or is used in a wrong order."""
 
 
 class BrokerUnavailable(EventsError):

@@ -108,8 +108,9 @@ def failure_policy(
     )
     if on_failure is OnFailure.BLOCK and (policy.attempts is not None or timeout is not None):
         raise DeclarationError(
-            f"{where}: with OnFailure.BLOCK a handler is tried for ever, so retry= may only be a Backoff and timeout= "
-            "must be left out. Remove them, or choose another OnFailure."
+            f"{where}: with OnFailure.BLOCK (the default for dead_letters_of=, and without tables) a handler is tried "
+            "for ever, so retry= may only be a Backoff and timeout= must be left out. Remove them, or choose another "
+            "OnFailure."
         )
     return policy
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-from django_events import calling
+from django_events import calling, tables
 from django_events.calling import Batch, Calling
 from django_events.events import Event
 from django_events.exceptions import DeclarationError
@@ -43,7 +43,8 @@ class HandlerOptions(TypedDict, total=False):
     name: str | None
     """The handler's name; by default the function's. It is part of what makes exactly-once."""
     on_failure: OnFailure
-    """What follows when a handler has failed for good. Default: RETRY_LATER: it loses nothing and holds up nobody."""
+    """What follows when a handler has failed for good. Default: RETRY_LATER: it loses nothing and holds up nobody.
+    Without tables: BLOCK."""
     retry: Backoff | int | bool
     """How it is tried again before that: a Backoff says how far the tries are apart, a number how many tries there are
     in all, False that there is only one. Default: a Backoff of 1 s doubling to 30 s, give or take 5 %."""
@@ -108,6 +109,16 @@ class Handler:
         """Whether several of its events may share a transaction."""
         is_possible = self.delivery is Delivery.EXACTLY_ONCE and self.calling.batch is None
         return is_possible and self.calling.shared_transaction is not False
+
+    def require_tables(self) -> None:
+        """Raise SettingsError if it needs our tables and the site has none."""
+        if self.delivery is Delivery.EXACTLY_ONCE:
+            tables.require(f"Handler {self} is exactly_once, which", "or declare it as idempotent")
+        if self.policy.on_failure is OnFailure.RETRY_LATER:
+            tables.require(
+                f"Handler {self} has on_failure=OnFailure.RETRY_LATER, which",
+                "or say BLOCK (the default without tables), SAVE, or DISCARD",
+            )
 
     def __str__(self) -> str:
         return f"{self.group}/{self.name}"
@@ -267,7 +278,7 @@ class ConsumerGroup:
         letters_of = _letters_of(where, options)
         policy = failure_policy(
             where,
-            on_failure=options.get("on_failure", OnFailure.BLOCK if letters_of else OnFailure.RETRY_LATER),
+            on_failure=options.get("on_failure", _otherwise(letters_of)),
             retry=options.get("retry", True),
             timeout=options.get("timeout"),
             never_retry=options.get("never_retry", ()),
@@ -325,6 +336,11 @@ class ConsumerGroup:
                 f"{function!r}. Give one of them another name=."
             )
         return name
+
+
+def _otherwise(letters_of: str | None) -> OnFailure:
+    """What follows a failure where the handler does not say."""
+    return OnFailure.BLOCK if letters_of or tables.there_are_none() else OnFailure.RETRY_LATER
 
 
 def _letters_of(where: str, options: HandlerOptions) -> str | None:

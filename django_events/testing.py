@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
+from django_events import tables
 from django_events.events import Event
 from django_events.models import OutgoingEvent
 from django_events.producing.in_tests import sent_in_tests
@@ -19,6 +20,7 @@ from django_events.producing.relay import relay
 
 def saved_events(topic: str | None = None, using: str = DEFAULT_DB_ALIAS) -> list[OutgoingEvent]:
     """The rows in the outbox, oldest first; only those of one topic if its name is given."""
+    tables.require("saved_events()", "sent_events() has what was sent with send_now()")
     rows = OutgoingEvent.objects.using(using).order_by("id")
     return list(rows.filter(topic=topic) if topic else rows)
 

@@ -22,6 +22,7 @@ from tests.processes import Site
 from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaServer
+from tests.waiting import wait_for
 
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 """A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
@@ -119,9 +120,9 @@ def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractC
     @contextmanager
     def run(*groups: ConsumerGroup, limits: Limits | None = None) -> Iterator[Service]:
         service = Service(groups, limits=limits)
-        service.start()
+        service.begin()
         try:
-            assert service.wait_until_assigned(60), "no partitions were assigned"
+            wait_for(lambda: service.wait(0) or service.is_assigned)
             yield service
         finally:
             assert service.stop(30), "a group did not end"

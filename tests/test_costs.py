@@ -86,7 +86,7 @@ def test_sending_costs_one_statement_in_the_callers_transaction(broker: Broker, 
 def consume(broker: Broker, group: ConsumerGroup, handled: list[Any], events: int) -> None:
     """Run the group until its handler was called for each event and all is committed."""
     service = Service([group], limits=Limits(workers=4))
-    service.start()
+    service.begin()
     try:
         wait_for(lambda: len(handled) >= events)
     finally:

@@ -39,7 +39,7 @@ def services() -> Iterator[list[Service]]:
 def start(services: list[Service], group: ConsumerGroup, limits: Limits) -> None:
     service = Service([group], limits=limits)
     services.append(service)
-    service.start()
+    service.begin()
 
 
 def test_a_key_that_waits_holds_up_no_other_key_although_it_has_more_than_the_group_may_have_in_hand(

@@ -12,6 +12,7 @@ from django_events import ConsumerGroup, Event, OnFailure
 from django_events.consuming import service as service_module
 from django_events.consuming import slowness
 from django_events.consuming.letter_writer import LetterWriter
+from django_events.consuming.pruning import Pruner
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.management.consume import health_file
@@ -51,7 +52,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck(
 
     service = Service([group])
     assert not service.is_healthy  # it has not begun
-    service.start()
+    service.begin()
     wait_for(lambda: service.is_healthy)
     broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
     wait_for(lambda: not service.is_healthy)
@@ -78,7 +79,7 @@ def test_a_service_is_not_well_while_a_group_does_not_poll(
         may_go_on.wait()
 
     service = Service([group], on_change=hold)
-    service.start()
+    service.begin()
     wait_for(is_held.is_set)
     wait_for(lambda: not service.is_healthy)
     may_go_on.set()
@@ -103,7 +104,7 @@ def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
         raise ValueError("no")
 
     service = Service([group])
-    service.start()
+    service.begin()
     wait_for(lambda: service.is_healthy)
     broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
     wait_for(lambda: not service.is_healthy)
@@ -124,9 +125,9 @@ def test_a_service_is_not_well_without_one_of_its_threads(
     def note(event: Event[EntryMade]) -> None: ...
 
     service = Service([group])
-    service.start()
+    service.begin()
     wait_for(lambda: service.is_healthy)
-    (pruner,) = service._pruners
+    (pruner,) = [each for each in service._threads if isinstance(each, Pruner)]
     pruner.stop(0)
     wait_for(lambda: not service.is_healthy)
     assert service.stop(30)

@@ -180,7 +180,8 @@ def test_a_try_that_runs_when_the_consumer_is_stopped_is_finished(
     with consuming(ward) as service, ThreadPoolExecutor(1) as elsewhere:
         assert running.wait(60)
         stopping = elsewhere.submit(service.stop, 30)
-        wait_for(service._retriers[0]._stopping.is_set)
+        (retrier,) = [each for each in service._threads if isinstance(each, LetterRetrier)]
+        wait_for(retrier._stopping.is_set)
         may_end.set()
         assert stopping.result()
     assert DeadLetter.objects.get().state == State.RESOLVED

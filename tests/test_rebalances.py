@@ -109,7 +109,7 @@ class Patients:
     @contextmanager
     def one_more(self, limits: Limits | None = None) -> Iterator[Service]:
         service = Service([self.group], limits=limits)
-        service.start()
+        service.begin()
         try:
             yield service
         finally:

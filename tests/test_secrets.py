@@ -133,7 +133,7 @@ def test_consuming(
     poll = Consumer.poll
     monkeypatch.setattr(Consumer, "poll", lambda *given: polls.append(None) or poll(*given))  # type: ignore[func-returns-value]
     service = Service([group])
-    service.start()
+    service.begin()
     wait_for(lambda: len(polls) > 3)
     assert service.stop(20)
 

@@ -45,7 +45,6 @@ def test_the_test_project_has_no_findings() -> None:
         ({"SEND_AFTER_COMMIT": "yes"}, "E002", "must be True or False"),
         ({"EXIT_TIMEOUT": "2"}, "E002", "must be a number of seconds"),
         ({"EXIT_TIMEOUT": float("inf")}, "E002", "must be a number of seconds"),
-        ({"DATABASES": []}, "E002", "must be a list of database aliases"),
         ({"KAFKA": {}}, "W003", "names no broker"),
         ({"PROCESSED_RETENTION": 30}, "E002", "['PROCESSED_RETENTION'] must be a datetime.timedelta above 0 and up to"),
         ({"PROCESSED_RETENTION": timedelta(0)}, "E002", "or None, not datetime.timedelta(0)"),

@@ -49,6 +49,8 @@ def test_workers_begin_nothing_after_a_standstill_until_the_group_knows_what_is_
 class ConsumerThatHasLost:
     """Says that the partition is another's as soon as it is polled."""
 
+    member_id = "this process"
+
     def __init__(self, thread: GroupThread) -> None:
         self._thread = thread
         self.committed: list[Any] = []

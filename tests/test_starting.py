@@ -173,8 +173,8 @@ def test_two_processes_that_start_at_once_begin_at_one_place(readers_from: Reade
     services = [Service([readers.group]) for _ in range(2)]
     try:
         for service in services:
-            service.start()
-        wait_for(lambda: any(service.wait_until_assigned(0) for service in services))
+            service.begin()
+        wait_for(lambda: any(service.is_assigned for service in services))
         wait_for(lambda: readers.committed() == [2, 0])
         for number in range(20):
             readers.put(str(number), number % 2)
@@ -255,7 +255,7 @@ def test_what_a_stopping_group_is_assigned_is_neither_begun_nor_committed(
 
     monkeypatch.setattr(starting, "_first_offsets", ask)
     service = Service([group])
-    service.start()
+    service.begin()
     assert has_asked.wait(30)
     assert service.stop(5)
     assert service.wait(0), "without an error"

@@ -110,7 +110,7 @@ def test_what_was_handed_out_but_not_begun_is_not_begun(
     for number in range(10):
         broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"key-%d" % number, partition=0)
     service = Service([group], limits=Limits(workers=1))
-    service.start()
+    service.begin()
     wait_for(lambda: handled)
     stopping = threading.Thread(target=service.stop, args=(30,))
     stopping.start()

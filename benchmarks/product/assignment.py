@@ -18,8 +18,9 @@ def run(clock: Clock, group: str) -> dict[str, Any]:
     declare(declared, "no-op", 0, 0.0)
     service = Service([declared])
     clock.wait_for_start()
-    service.start()
-    assert service.wait_until_assigned(60), "no partitions were assigned"
+    service.begin()
+    while not service.is_assigned:
+        service.wait(timeout=0.001)
     clock.end()
     service.stop(30)
     connections.close_all()

@@ -28,8 +28,9 @@ def run(
     calls = [declare(declared, kind, number, seconds) for number in range(handlers)]
     service = Service([declared], limits=Limits(workers=workers))
     clock.wait_for_start()
-    service.start()
-    assert service.wait_until_assigned(60), "no partitions were assigned"
+    service.begin()
+    while not service.is_assigned:
+        service.wait(timeout=0.001)
     clock.begin()
     while any(len(each) < events for each in calls):
         if service.wait(timeout=0.001):

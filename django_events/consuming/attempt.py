@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
-from django_events import crash_points, signals
+from django_events import crash_points, signals, tables
 from django_events.conf import settings
 from django_events.consuming.around import around
 from django_events.consuming.calls import noted
@@ -184,10 +184,11 @@ def database_of(handler: Handler) -> str:
 
 
 def outcome_of(error: BaseException, handler: Handler, record: ReceivedRecord) -> Outcome:
-    """Whose fault it is. If a new connection works at once, a database error counts for the handler."""
+    """Whose fault it is. If a new connection works at once, a database error counts for the handler; also where we
+    touch no database."""
     if isinstance(error, NotNow):
         return Postponed(error.reason)
-    if _is_about_connections(error) and not works(database_of(handler)):
+    if _is_about_connections(error) and not (tables.there_are_none() or works(database_of(handler))):
         return Postponed(error)
     return failed(error, record)
 

@@ -51,6 +51,8 @@ class GroupThread(threading.Thread):
         """Set when partitions were assigned for the first time."""
         self.prepared = threading.Event()
         """Set when the topics of the group were looked for, and created where they can be."""
+        self.member_id = ""
+        """What Kafka called this member when partitions were last assigned. Other threads may read it."""
         self.records_done = 0
         """Records that all handlers are done with. Other threads may read it."""
         self.polled_at = float("-inf")
@@ -79,6 +81,11 @@ class GroupThread(threading.Thread):
         """
         self._stop_deadline = time.monotonic() + timeout
         self._stopping.set()
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """What it has now. Thread-safe."""
+        return list(self._progress)
 
     @property
     def is_stuck(self) -> bool:
@@ -299,6 +306,7 @@ class GroupThread(threading.Thread):
         for partition in partitions:
             self._progress[partition] = Progress(partition, self._pulse)
         self._newly_assigned += partitions
+        self.member_id = self._consumer.member_id
         self.ready.set()
         self._on_change(f"{self.group.name}: got {_list(partitions)}")
 

@@ -1,18 +1,24 @@
-"""Starts and stops the consumer groups of a process."""
+"""Runs consumer groups in this process: in threads that are started, watched and stopped together."""
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeAlias
 
+from django_events import registry, tables
+from django_events.consuming import assignment
 from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
 from django_events.consuming.pruning import Pruner, exactly_once_topics
-from django_events.exceptions import DeclarationError
+from django_events.exceptions import DeclarationError, ServiceError
 from django_events.handlers import ConsumerGroup
 
 logger = logging.getLogger("django_events.group")
+
+OfTables: TypeAlias = LetterReader | LetterRetrier | Pruner
 
 LONGEST_ROUND = 30.0
 """Seconds after which a group that has not polled is taken to be stuck; a rebalance may drain for 20 s in between."""
@@ -20,11 +26,44 @@ LONGEST_ROUND = 30.0
 CLOSING = 10.0
 """Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
 
+START_TIMEOUT = 60.0
+"""Seconds that Kafka has to give the groups their partitions: longer than a killed process keeps them (45 s)."""
 
-def _check(groups: Sequence[ConsumerGroup]) -> None:
+SHUTDOWN_TIMEOUT = 30.0
+"""Seconds that running handlers have to finish."""
+
+LOOK = 0.1
+"""Seconds between two looks at whether a thread has ended."""
+
+
+def _checked(groups: Sequence[ConsumerGroup]) -> Sequence[ConsumerGroup]:
+    if not groups:
+        raise DeclarationError(
+            "A Service is to run no consumer group. Give it groups with handlers, or declare some in handlers.py of an "
+            "installed app."
+        )
     for group in groups:
+        if not group.handlers:
+            raise DeclarationError(
+                f"A Service is to run the group {group.name!r}, which has no handlers. Declare them, and import the "
+                "module in which they are declared, or leave the group out."
+            )
         for handler, text in group.contradictions:
             raise DeclarationError(f"Handler {handler} contradicts itself: {text}.")
+        for handler in group.handlers:
+            handler.require_tables()
+    return groups
+
+
+def _of_tables(groups: Sequence[GroupThread], on_change: Callable[[str], None]) -> Iterator[OfTables]:
+    """The threads that work on our tables."""
+    for thread in groups:
+        if thread.group.dead_letter_sources:
+            yield LetterReader(thread.group, thread.prepared)
+        yield LetterRetrier(thread.group)  # of every group: one that makes no letters any more may still have some
+    declared = [thread.group for thread in groups]
+    if exactly_once_topics(declared):
+        yield Pruner(declared, [thread.prepared for thread in groups], on_change)
 
 
 def _log(line: str) -> None:
@@ -32,46 +71,88 @@ def _log(line: str) -> None:
 
 
 class Service:
-    """Some consumer groups, each with threads of its own. ``start`` and ``stop`` it from one thread."""
+    """Some consumer groups, each with threads of its own; any number of services may run in a process.
+
+    ``with Service(groups=[billing]): …`` runs them inside. Start it from one thread; all else is thread-safe. It is
+    started once, in the process that runs it: threads do not survive a fork.
+    """
 
     def __init__(
         self,
-        groups: Sequence[ConsumerGroup],
+        groups: Sequence[ConsumerGroup] | None = None,
         *,
         limits: Limits | None = None,
+        start_timeout: float = START_TIMEOUT,
+        shutdown_timeout: float = SHUTDOWN_TIMEOUT,
         on_change: Callable[[str], None] = _log,
     ) -> None:
-        """``on_change`` gets a line for each change of an assignment, in the group's thread.
+        """Nothing is started and nobody asked.
 
-        Raises DeclarationError for handlers whose options contradict each other.
+        ``groups``: by default all that have handlers. ``start_timeout``: seconds that Kafka has to give them their
+        partitions; 60, because those of a killed process become free after 45. ``shutdown_timeout``: seconds that
+        running handlers have to finish; 30, as in ``manage.py consume``. ``limits``: what is not said there, each
+        group says. ``on_change`` gets a line for each change of an assignment, in the group's thread; by default it is
+        logged.
+
+        Raises DeclarationError where there is no group, a group without handlers, or a handler whose options
+        contradict each other, and SettingsError for one that needs tables where there are none.
         """
-        _check(groups)
+        groups = _checked(registry.groups([]) if groups is None else groups)
+        self._start_timeout = start_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._has_begun = self._is_stopping = False
         self._groups = [GroupThread(group, limits or Limits(), on_change) for group in groups]
-        keepers = [thread for thread in self._groups if thread.group.dead_letter_sources]
-        self._readers = [LetterReader(thread.group, thread.prepared) for thread in keepers]
-        # Of every group: a handler that makes no letters any more may still have some.
-        self._retriers = [LetterRetrier(thread.group) for thread in self._groups]
-        prepared = [thread.prepared for thread in self._groups]
-        self._pruners = [Pruner(groups, prepared, on_change)] if exactly_once_topics(groups) else []
+        self._of_tables = [] if tables.there_are_none() else [*_of_tables(self._groups, on_change)]
 
     @property
-    def _threads(self) -> list[GroupThread | LetterReader | LetterRetrier | Pruner]:
-        return [*self._groups, *self._readers, *self._retriers, *self._pruners]
+    def _threads(self) -> list[GroupThread | OfTables]:
+        return [*self._groups, *self._of_tables]
 
-    def start(self) -> None:
-        """Start all groups; returns at once."""
+    # ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, timeout: float | None = None) -> None:
+        """Start the groups, and return when all of their partitions are assigned: each to this process, or to another
+        one that runs the group. Blocks for ``timeout`` seconds at most (None: what the constructor says).
+
+        Raises ServiceError, which says what is missing, if that takes too long, and what has ended a thread. The
+        service is stopped then.
+        """
+        self.begin()
+        try:
+            self.wait_until_assigned(self._start_timeout if timeout is None else timeout)
+        except BaseException:
+            self.stop(0)
+            raise
+
+    def begin(self) -> None:
+        """Start the groups, and return at once: for whoever waits for Kafka as long as it takes. Raises ServiceError
+        at the second call."""
+        if self._has_begun:
+            raise ServiceError("This Service was started before. Make another one: a thread runs only once.")
+        self._has_begun = True
         for thread in self._threads:
             thread.start()
 
-    def wait_until_assigned(self, timeout: float) -> bool:
-        """Wait until each group has heard from Kafka which partitions it has; False if that takes too long."""
-        deadline = time.monotonic() + timeout
-        return all(group.ready.wait(max(deadline - time.monotonic(), 0)) for group in self._groups)
+    def wait_until_assigned(self, timeout: float) -> None:
+        """Wait until all partitions of the groups are assigned. Raises as ``start``, and stops nothing."""
+        missing = assignment.wait(self._groups, self._raise_errors, timeout)
+        if missing:
+            raise ServiceError(
+                f"Not all partitions were assigned within {timeout:g} s: {missing}. Start the Service again when that "
+                "is mended, or give it more time with start_timeout=."
+            )
+
+    # ── while it runs ────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_prepared(self) -> bool:
         """Whether each group has looked for its topics, and created them where it can. Thread-safe."""
         return all(group.prepared.is_set() for group in self._groups)
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether each group has heard from Kafka which partitions this process has. Thread-safe."""
+        return all(group.ready.is_set() for group in self._groups)
 
     @property
     def records_done(self) -> int:
@@ -87,24 +168,45 @@ class Service:
             return False
         return all(group.polled_at > polled_since and not group.is_stuck for group in self._groups)
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until a thread has ended, at most ``timeout`` seconds; returns whether one has. Raises its error."""
-        deadline = time.monotonic() + timeout
-        threads = self._threads
-        for thread in threads:
-            thread.join(max(deadline - time.monotonic(), 0) / len(threads))
-        ended = [thread for thread in threads if not thread.is_alive()]
-        for thread in ended:
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the service is stopped by another thread, or one of its threads has ended by itself; at most
+        ``timeout`` seconds (None: for ever). Returns whether that is so. Thread-safe.
+
+        Raises what has ended a thread, such as ConsumerFailed; ``stop`` the others then. Raises ServiceError if it
+        was not started.
+        """
+        if not self._has_begun:
+            raise ServiceError("This Service was not started. Call start() first, or use it in a with statement.")
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self._is_over():
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0:
+                return False
+            next(thread for thread in self._threads if thread.is_alive()).join(min(seconds_left, LOOK))
+        return True
+
+    def _is_over(self) -> bool:
+        """Whether it has ended, or nobody but ``stop`` can help it any more. Raises what has ended a thread."""
+        self._raise_errors()
+        ended = [not thread.is_alive() for thread in self._threads]
+        return all(ended) if self._is_stopping else any(ended)
+
+    def _raise_errors(self) -> None:
+        for thread in self._threads:
             if thread.error:
                 raise thread.error
-        return bool(ended)
 
-    def stop(self, timeout: float) -> bool:
-        """Stop all groups; running handlers have ``timeout`` seconds. Returns whether all ended
-        and no handler was left running; if not, end the process, for nobody can end a thread.
+    # ── stop ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop all groups; running handlers have ``timeout`` seconds (None: what the constructor says). Returns
+        whether all ended and no handler was left running; if not, end the process, for nobody can end a thread.
 
         The order in each group: take no more work, let handlers finish, commit, leave the group, end the workers.
+        Blocks, for ten seconds above the time-out at most. Thread-safe, idempotent; also before ``start``.
         """
+        timeout = self._shutdown_timeout if timeout is None else timeout
+        self._is_stopping = True
         for thread in self._threads:
             thread.stop(timeout)
         deadline = time.monotonic() + timeout + CLOSING
@@ -112,3 +214,21 @@ class Service:
             if thread.ident is not None:
                 thread.join(max(deadline - time.monotonic(), 0))
         return not any(thread.is_alive() or thread.left_running for thread in self._threads)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop. Unless something is raised already, raises what has ended a thread, and ServiceError if a handler did
+        not end in time."""
+        has_ended = self.stop()
+        if error is None:
+            self._raise_errors()
+            if not has_ended:
+                raise ServiceError(
+                    f"A handler or Kafka did not end within {self._shutdown_timeout:g} s; the log names it. What was "
+                    "not finished comes again. End this process: nobody can end a thread."
+                )

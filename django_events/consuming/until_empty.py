@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
+from django_events import tables
 from django_events.exceptions import BrokerUnavailable, KafkaRefused
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
@@ -111,8 +112,8 @@ class Waits:
 
 
 def _letters(groups: Sequence[ConsumerGroup]) -> Iterator[tuple[str, Remaining]]:
-    """What is to be brought into the table of each group's dead letters."""
-    for group in groups:
+    """What is to be brought into the table of each group's dead letters; without tables nothing is."""
+    for group in () if tables.there_are_none() else groups:
         if sources := [names.dead_letter_topic(topic, group.name) for topic in group.dead_letter_sources]:
             reader = names.dead_letter_group(group.name)
             yield reader, Remaining(reader, sources)

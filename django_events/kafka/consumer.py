@@ -108,6 +108,11 @@ class Consumer:
             name = self._names[wire_name] = names.off_wire(wire_name)
         return name
 
+    @property
+    def member_id(self) -> str:
+        """What Kafka calls this consumer, since it has joined."""
+        return self._client.memberid() or ""
+
     def pause(self, partition: Partition) -> None:
         """Fetch nothing more of this partition."""
         self._quietly(self._client.pause, [_on_wire(partition)])

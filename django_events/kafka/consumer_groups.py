@@ -43,6 +43,18 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A member of a group that runs here, and what it knows of itself. Immutable."""
+
+    group: str
+    topics: Collection[str]
+    """Those that the group handles."""
+    member_id: str
+    partitions: Collection[Partition]
+    """What it has heard that it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionState:
     """How far a group is in one partition. Immutable."""
 
@@ -110,6 +122,35 @@ def survey(groups: Mapping[str, Collection[str] | None], timeout: float) -> list
                 )
             )
     return states
+
+
+def unassigned(memberships: Collection[Membership], timeout: float) -> list[str]:
+    """What stands in the way of these groups having all partitions of their topics: those that no member has, and
+    topics that are missing, in words. Empty if nothing does.
+
+    What Kafka has given to one of these members counts when the member has heard of it.
+
+    Raises BrokerUnavailable if Kafka does not answer a question within ``timeout`` seconds, KafkaRefused if it does
+    not tell.
+    """
+    admin, last_error = topics.client()
+    cluster = topics.metadata(admin, last_error, timeout)
+    described = _described([each.group for each in memberships], admin, last_error, timeout)
+    found = []
+    for each in memberships:
+        missing = _missing(each.topics, cluster)
+        found += [f"Kafka does not have the topic {topic}, which {each.group} handles" for topic in missing]
+        others = [member for member in described[each.group][1] if member.member_id != each.member_id]
+        taken = {*each.partitions, *(partition for member in others for partition in member.partitions)}
+        free = [
+            f"{topic}[{number}]"
+            for topic, number in _partitions(each.topics, cluster)
+            if Partition(topic, number) not in taken
+        ]
+        if free:
+            more = f" and {len(free) - 5} more" if len(free) > 5 else ""
+            found.append(f"no process of {each.group} has {', '.join(free[:5])}{more}")
+    return found
 
 
 def members(group: str, admin: AdminClient, last_error: LastError, timeout: float) -> tuple[Member, ...]:

@@ -28,7 +28,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
     arguments.add_djangos_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument("--json", action="store_true", help="the answer as one line of JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, needs_tables="prune")
 
 
 def run(options: dict[str, Any], console: Console) -> None:

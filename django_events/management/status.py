@@ -37,7 +37,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
     parser = verbs.add_parser("status", help=text, description=text)
     arguments.add_djangos_options(parser)
     parser.add_argument("--json", action="store_true", help="one object of JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, needs_tables="status")
 
 
 def run(options: dict[str, Any], console: Console) -> None:

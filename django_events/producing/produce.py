@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from django_events import cloudevents, crash_points, signals
+from django_events import cloudevents, crash_points, signals, tables
 from django_events.conf import settings
 from django_events.events import Event
 from django_events.exceptions import SettingsError, TransactionRequired
@@ -54,6 +54,7 @@ def in_database_of_handler(using: str) -> Iterator[None]:
 
 
 def _database(using: str | None) -> str:
+    tables.require("send()", "or use send_now(), which does without")
     database = using or _handler_database.get() or router.db_for_write(OutgoingEvent)
     if database not in settings.DATABASES:
         raise SettingsError(

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
+from django_events import tables
 from django_events.conf import settings
 from django_events.exceptions import EventsError
 from django_events.management import arguments
@@ -47,6 +48,7 @@ class Command(BaseCommand):
             raise CommandError(str(error).strip()) from error
 
     def _catch_up(self, options: dict[str, Any]) -> None:
+        tables.require("manage.py catchup", "send_now() leaves nothing to catch up with")
         databases = options["database"] or list(settings.DATABASES)
         unknown = sorted(set(databases) - set(settings.DATABASES))
         if unknown:

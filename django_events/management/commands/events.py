@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
+from django_events import tables
 from django_events.exceptions import EventsError
 from django_events.management import pruning, status, topics
 from django_events.management.console import Console, nobody_reads_on
@@ -28,6 +29,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         run = options["run"]
         try:
+            if what := options.get("needs_tables"):
+                tables.require(f"manage.py events {what}")
             run(options, Console(self.stdout, self.stderr))
         except (EventsError, DatabaseError) as error:
             raise CommandError(str(error).strip()) from error

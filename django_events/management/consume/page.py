@@ -9,7 +9,7 @@ from typing import Any
 import django
 from django.db import connections
 
-from django_events import __version__
+from django_events import __version__, tables
 from django_events.conf import settings
 from django_events.consuming import repair
 from django_events.consuming.attempt import database_of
@@ -23,6 +23,8 @@ from django_events.management.table import Column, Table
 WIDTH = 100
 """Columns that the page has at most."""
 
+NONE = "none: settings.DJANGO_EVENTS['DATABASES'] is empty"
+
 HANDLERS = (
     Column(title="HANDLER", least=12),
     Column(title="TOPIC", least=16),
@@ -35,7 +37,7 @@ HANDLERS = (
 def lines(groups: Sequence[ConsumerGroup], limits: Limits, width: int) -> Iterator[str]:
     """The page for people, no wider than ``width`` or 100 columns."""
     yield f"django_events {__version__} on Django {django.__version__} and Python {platform.python_version()}"
-    yield from _titled("Databases", [_database_text(database) for database in _databases(groups)])
+    yield from _titled("Databases", [_database_text(each) for each in _databases(groups)] or [NONE])
     yield from _titled("Kafka", _wrapped(config.brokers().replace(",", " ").split()))
     if settings.PREFIX:
         yield from _titled("Prefix", [settings.PREFIX])
@@ -61,6 +63,8 @@ def facts(groups: Sequence[ConsumerGroup], limits: Limits) -> dict[str, Any]:
 
 def _databases(groups: Sequence[ConsumerGroup]) -> list[dict[str, Any]]:
     """Those in which handlers have their transactions and letters are; no passwords."""
+    if tables.there_are_none():
+        return []
     handlers = [handler for group in groups for handler in group.handlers]
     aliases = {database_of(handler) for handler in handlers if handler.delivery is Delivery.EXACTLY_ONCE}
     found = []

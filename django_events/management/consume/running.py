@@ -46,7 +46,7 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
 
     service = Service(run.groups, limits=run.limits, on_change=say)
     until_empty = UntilEmpty(run.groups, lambda: service.is_prepared, say) if run.until_empty else None
-    service.start()
+    service.begin()  # Kafka is waited for as long as it takes
     if until_empty:
         until_empty.start()
     try:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def add_to(parsers: "Verbs") -> None:
-    """Add ``dead-letters`` and its verbs. Each sets ``run``, which takes the options and a Console."""
+    """Add ``dead-letters`` and its verbs. Each sets ``run``, which takes the options and a Console, and what of it
+    needs tables."""
     text = "Events that a handler has failed with."
     verbs = parsers.add_parser("dead-letters", help=text, description=text).add_subparsers(
         metavar="VERB", required=True
@@ -92,6 +93,7 @@ def _add_rebuild(verbs: "Verbs") -> None:
 def _add(verbs: "Verbs", name: str, text: str) -> CommandParser:
     parser = verbs.add_parser(name, help=text, description=text)
     arguments.add_djangos_options(parser)
+    parser.set_defaults(needs_tables=f"dead-letters {name}")
     return parser
 
 

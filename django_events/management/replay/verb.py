@@ -90,6 +90,7 @@ def _handler(options: dict[str, Any]) -> Handler:
     if handler is None:
         known = ", ".join(handlers) or "none"
         raise CommandError(f"The group {options['group']!r} has no handler {options['handler']!r}. It has: {known}.")
+    handler.require_tables()
     topics = [topic.name for topic in handler.topics]
     if options["topic"] not in topics:
         raise CommandError(f"The handler {handler} does not read {options['topic']!r}. It reads: {', '.join(topics)}.")

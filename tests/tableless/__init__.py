@@ -1,0 +1,1 @@
+"""A site without our tables: of its handlers each prints what it does."""

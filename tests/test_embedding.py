@@ -1,0 +1,218 @@
+"""Service in a process of one's own: start means assigned, errors surface, services do not disturb each other."""
+
+import os
+import re
+import signal
+import threading
+import time
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import TransactionTestCase, override_settings
+
+from django_events import ConsumerGroup, DeclarationError, Event, Service, ServiceError, Topic
+from django_events.exceptions import ConsumerFailed
+from django_events.testing import sending
+from testproject.billing.handlers import billing
+from testproject.billing.models import Invoice
+from testproject.shop.orders import place
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_made
+from tests.processes import ROOT, Site
+from tests.waiting import wait_for
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.postgres,
+    pytest.mark.usefixtures("declarations", "transactional_db"),
+]
+
+TOPIC = "ledger.entry-made"
+BODY = b'{"account":"a","number":1}'
+
+
+class Readers:
+    """A group that reads what is sent from now on, and the keys that it was called with."""
+
+    def __init__(self, name: str, topic: Topic[Any] = entry_made) -> None:
+        self.group = ConsumerGroup(name, start="latest")
+        self.read: list[str | None] = []
+
+        @self.group.idempotent(topic)
+        def note(event: Event[Any]) -> None:
+            self.read.append(event.key)
+
+
+def test_what_is_sent_after_the_start_is_handled_with_both_protocols(protocol: str, broker: Broker) -> None:
+    readers, others = Readers("readers"), Readers("others")
+    with Service(groups=[readers.group, others.group]) as service:
+        assert [broker.committed(name, TOPIC, number) for name in ("readers", "others") for number in (0, 1)] == [0] * 4
+        for number in (0, 1):
+            broker.put(TOPIC, BODY, key=b"%d" % number, partition=number)
+        wait_for(lambda: service.records_done == 4)
+    assert sorted(map(str, readers.read)) == sorted(map(str, others.read)) == ["0", "1"]
+    assert not [thread for thread in threading.enumerate() if "-readers" in thread.name or "-others" in thread.name]
+
+
+def test_a_start_without_all_partitions_says_what_is_missing_and_leaves_nothing_running(
+    broker: Broker, settings: Any
+) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "AUTO_CREATE_TOPICS": False}
+    broker.create(TOPIC)
+    readers = Readers("readers")
+
+    @readers.group.idempotent(Topic("nowhere", dict[str, Any]))
+    def ignore(event: Event[dict[str, Any]]) -> None: ...
+
+    service = Service(groups=[readers.group])
+    with pytest.raises(ServiceError, match="within 5 s: Kafka does not have the topic nowhere, which readers handles"):
+        service.start(timeout=5)
+    assert not [thread for thread in threading.enumerate() if "-readers" in thread.name]
+
+
+def test_a_start_waits_for_a_topic_that_comes_late(broker: Broker, settings: Any) -> None:
+    own = settings.DJANGO_EVENTS["KAFKA_CONSUMER"] | {"topic.metadata.refresh.interval.ms": 500}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": own, "AUTO_CREATE_TOPICS": False}
+    broker.create(TOPIC)
+    readers = Readers("readers")
+
+    @readers.group.idempotent(Topic("late", dict[str, Any]))
+    def ignore(event: Event[dict[str, Any]]) -> None: ...
+
+    service = Service(groups=[readers.group])
+    starting = threading.Thread(target=service.start)
+    starting.start()
+    wait_for(lambda: service.is_assigned)
+    assert starting.is_alive()
+    broker.create("late")
+    starting.join()
+    assert {each.topic for each in service._groups[0]._progress} == {TOPIC, "late"}
+    assert service.stop()
+
+
+def test_a_start_without_kafka_ends_in_time_and_says_why(settings: Any) -> None:
+    kafka = {"bootstrap.servers": "127.0.0.1:1"}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": kafka}
+    readers = Readers("readers")
+    service = Service([readers.group], start_timeout=1)
+    with pytest.raises(ServiceError, match=r"(?s)within 1 s: .*127\.0\.0\.1:1"), service:
+        pytest.fail("it has started")
+
+
+def test_what_ends_a_thread_is_raised_by_wait_and_at_the_end(broker: Broker, monkeypatch: Any) -> None:
+    readers = Readers("readers")
+
+    def refused(*_: object) -> None:
+        raise ConsumerFailed("fenced")
+
+    with pytest.raises(ConsumerFailed, match="fenced"), Service([readers.group]) as service:
+        assert not service.wait(timeout=0.2)
+        monkeypatch.setattr(service._groups[0], "_turn", refused)
+        with pytest.raises(ConsumerFailed, match="fenced"):
+            service.wait()
+    assert service.stop()
+
+
+def test_what_ends_a_thread_early_ends_the_start(broker: Broker, settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": {"session.timeout.ms": -1}}
+    readers = Readers("readers")
+    with pytest.raises(DeclarationError, match=r"session\.timeout\.ms"):
+        Service([readers.group]).start()
+
+
+def test_wait_ends_when_another_thread_has_stopped_the_service(broker: Broker) -> None:
+    readers = Readers("readers")
+    service = Service([readers.group])
+    service.start()
+    threading.Thread(target=service.stop).start()
+    assert service.wait()
+    assert not any(thread.is_alive() for thread in service._threads)
+    assert service.stop()
+
+
+def test_two_services_of_one_group_share_it_and_one_goes_on_without_the_other(broker: Broker) -> None:
+    readers, others = Readers("readers"), Readers("others")
+    with Service([readers.group]) as staying:
+        with Service([readers.group, others.group]) as leaving:
+            wait_for(lambda: [len(each._groups[0]._progress) for each in (staying, leaving)] == [1, 1])
+            for number in (0, 1):
+                broker.put(TOPIC, BODY, key=b"shared", partition=number)
+            wait_for(lambda: (staying.records_done, leaving.records_done) == (1, 3))
+        assert staying.is_healthy
+        assert not staying.wait(0)
+        wait_for(lambda: len(staying._groups[0]._progress) == 2)
+        for number in (0, 1):
+            broker.put(TOPIC, BODY, key=b"alone", partition=number)
+        wait_for(lambda: staying.records_done == 3)
+    assert sorted(map(str, readers.read)) == ["alone", "alone", "shared", "shared"]
+    assert others.read == ["shared", "shared"]
+
+
+def test_a_handler_that_does_not_end_is_an_error_at_the_end(broker: Broker) -> None:
+    group = ConsumerGroup("slow")
+    began, may_end = threading.Event(), threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        began.set()
+        may_end.wait()
+
+    try:
+        with pytest.raises(ServiceError, match="did not end within 0"), Service([group], shutdown_timeout=0):
+            broker.put(TOPIC, BODY)
+            wait_for(began.is_set)
+    finally:
+        may_end.set()
+
+
+def test_what_is_used_in_a_wrong_order_is_refused() -> None:
+    readers = Readers("readers")
+    service = Service([readers.group])
+    with pytest.raises(ServiceError, match="was not started"):
+        service.wait()
+    assert service.stop()  # nothing to stop
+    service._has_begun = True
+    with pytest.raises(ServiceError, match="was started before"):
+        service.start()
+
+
+def test_a_service_has_groups_with_handlers() -> None:
+    with pytest.raises(DeclarationError, match="is to run no consumer group"):
+        Service(groups=[])
+    with pytest.raises(DeclarationError, match="the group 'empty', which has no handlers"):
+        Service(groups=[ConsumerGroup("empty")])
+    assert "billing" in [thread.group.name for thread in Service()._groups]
+
+
+# ── the documentation's examples ─────────────────────────────────────────────────────────────────────────────────
+
+
+def example(title: str) -> str:
+    page = (ROOT / "docs" / "embedding.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if title in block]
+    return str(code)
+
+
+def test_the_worker_of_the_documentation_works(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(example("# worker.py"))
+    worker = site.start_module("worker", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    worker.says("billing is running")
+    with sending():
+        order = place("ann", Decimal("9.50"))
+        wait_for(lambda: Invoice.objects.filter(order_id=order.pk).exists())
+    worker.signal(signal.SIGTERM)
+    worker.succeeds()
+
+
+def test_the_test_of_the_documentation_works(broker: Broker) -> None:
+    found: dict[str, Any] = {
+        **{"TransactionTestCase": TransactionTestCase, "override_settings": override_settings},
+        **{"Service": Service, "sending": sending, "billing": billing, "place": place, "Invoice": Invoice},
+        **{"settings": django_settings, "uuid": uuid, "time": time, "Decimal": Decimal},
+    }
+    exec(example("class BillingTests"), found)
+    found["BillingTests"]("test_an_order_makes_an_invoice").debug()  # runs it, and raises what goes wrong
