@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_events.calling import Batch
 from django_events.codecs.codec import Codec
+from django_events.codecs.xml import XMLCodec
 from django_events.events import Event
 from django_events.exceptions import (
     BatchItemError,
@@ -60,6 +61,7 @@ __all__ = [
     "SettingsError",
     "Topic",
     "TransactionRequired",
+    "XMLCodec",
 ]
 
 

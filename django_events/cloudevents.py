@@ -208,14 +208,19 @@ def is_json(content_type: str) -> bool:
     return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
+def _is_xml(content_type: str) -> bool:
+    media_type = _media_type(content_type)
+    return media_type in ("application/xml", "text/xml") or media_type.endswith("+xml")
+
+
 def fits(content_type: str | None, wanted: str) -> bool:
     """Whether a record of this content type can be read as the wanted one; a record that has none can.
 
-    All kinds of JSON are one; parameters, such as a charset, do not count.
+    All kinds of JSON are one, and all of XML; parameters, such as a charset, do not count.
     """
     if content_type is None or _media_type(content_type) == _media_type(wanted):
         return True
-    return is_json(content_type) and is_json(wanted)
+    return any(is_kind(content_type) and is_kind(wanted) for is_kind in (is_json, _is_xml))
 
 
 def identity(record: ReceivedRecord, attributes: Attributes) -> tuple[str, str, str]:

@@ -131,7 +131,7 @@ def test_letters_of_strangers_are_letters_that_the_table_can_keep(strange: Stran
                 *(letter.event_id, letter.key_text or "", letter.handler, letter.exception),
                 *(letter.message, letter.traceback),
             )
-            assert 0 <= letter.partition < 2**31 and 0 <= letter.offset < 2**63
+            assert -(2**31) <= letter.partition < 2**31 and 0 <= letter.offset < 2**63
             assert 0 <= letter.attempts < 2**31
             assert len(letter.handler) <= 200 and len(letter.exception) <= 200
             assert letter.first_failed <= letter.last_failed

@@ -13,12 +13,19 @@ def is_ours(name: str) -> bool:
 
 
 def event_of(letter: ReceivedRecord, source: str) -> ReceivedRecord:
-    """The record that failed, at its own place in Kafka: in the topic ``source``, and without our headers."""
-    said = {name.lower().removeprefix(PREFIX): value for name, value in letter.headers if is_ours(name)}
-    partition = number(cloudevents.to_text(said.get("partition")), letter.partition.number, 2**31)
+    """The record that failed, at its own place in Kafka: in the topic ``source``, and without our headers.
+
+    Letters of others do not say where that was. Their own place stands for it, in a partition below 0, which no topic
+    has: an event without an id must not be taken for the one that is at the letter's offset in ``source``.
+    """
+    ours = [(name.lower(), value) for name, value in letter.headers if is_ours(name)]
+    said = {name.removeprefix(PREFIX): cloudevents.to_text(value) for name, value in ours}
+    partition, offset = number(said.get("partition"), -1, 2**31), number(said.get("offset"), -1, 2**63)
+    if min(partition, offset) < 0:
+        partition, offset = -1 - letter.partition.number, letter.offset
     return letter._replace(
         partition=Partition(source, partition),
-        offset=number(cloudevents.to_text(said.get("offset")), letter.offset, 2**63),
+        offset=offset,
         headers=[(name, value) for name, value in letter.headers if not is_ours(name)],
     )
 
