@@ -268,8 +268,8 @@ def test_the_offset_of_a_letter_passes_when_it_is_in_the_table(
     broker.put(TOPIC, BODY, key=b"k", partition=0)
     tries: list[object] = []
 
-    def fail(*_: object) -> None:
-        tries.append(_)
+    def fail(*given: object, **options: object) -> None:
+        tries.append(given)
         raise OperationalError("away")
 
     with monkeypatch.context() as away:

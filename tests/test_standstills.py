@@ -11,6 +11,7 @@ from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import Progress
 from django_events.consuming.pulse import LONGEST_SILENCE, Pulse
+from django_events.consuming.sharing import Sharing
 from django_events.kafka.record import Partition, ReceivedRecord
 
 pytestmark = pytest.mark.usefixtures("declarations")
@@ -72,10 +73,16 @@ class Workers:
     """Count what they get."""
 
     count = 8
+    error = None
 
     def __init__(self) -> None:
         self.got: list[Any] = []
         self.submit = self.got.append
+
+    def take_back(self) -> None: ...
+
+    def sharing(self, handler: str) -> Sharing:
+        return Sharing()
 
 
 @pytest.mark.parametrize("way", ["_turn", "_finish"])
@@ -91,7 +98,7 @@ def test_a_group_that_stood_still_listens_before_it_begins_or_commits(
     thread = GroupThread(group, Limits(), lambda _: None)
     workers: Any = Workers()
     consumer: Any = ConsumerThatHasLost(thread)
-    thread._consumer, thread._workers = consumer, workers
+    thread._consumer, thread._workers, thread._letter_writer = consumer, workers, workers
     thread._handing_out = HandingOut(group.handlers, thread._queues, workers, workers)
     monkeypatch.setattr(thread, "_collect", lambda block: 0)
     thread.assigned([OURS])
