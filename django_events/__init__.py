@@ -6,6 +6,7 @@ needs both, is loaded when it is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
+from django_events.broadcasting import broadcast
 from django_events.calling import Batch
 from django_events.codecs.codec import Codec
 from django_events.codecs.xml import XMLCodec
@@ -28,9 +29,11 @@ from django_events.exceptions import (
     TransactionRequired,
 )
 from django_events.failures import OnFailure
+from django_events.following.gap import Gap
 from django_events.handlers import ConsumerGroup
 from django_events.retry import Backoff
 from django_events.topics import Topic
+from django_events.web import broadcast_is_live, broadcast_latency, start_broadcast
 
 if TYPE_CHECKING:
     from django_events.consuming.service import Service
@@ -52,6 +55,7 @@ __all__ = [
     "Event",
     "EventTooLarge",
     "EventsError",
+    "Gap",
     "IgnoreError",
     "InvalidEvent",
     "OnFailure",
@@ -62,6 +66,10 @@ __all__ = [
     "Topic",
     "TransactionRequired",
     "XMLCodec",
+    "broadcast",
+    "broadcast_is_live",
+    "broadcast_latency",
+    "start_broadcast",
 ]
 
 

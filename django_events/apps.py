@@ -11,7 +11,8 @@ class DjangoEventsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_events import checks, registry
+        from django_events import checks, registry, web
 
         checks.register_checks()
+        web.start_at_requests()
         registry.discover()

@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from django_events import conf, handlers, tables, topics
+from django_events import broadcasting, conf, handlers, tables, topics
 from django_events.conf import settings
 from django_events.exceptions import EventsError, SettingsError
 from django_events.kafka import config, names
@@ -26,7 +26,7 @@ def register_checks() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E001–E004, W001, W003: ``settings.DJANGO_EVENTS``."""
+    """E001–E004, E015, W001, W003: ``settings.DJANGO_EVENTS``."""
     try:
         given = conf.configured()
     except EventsError as error:
@@ -36,6 +36,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         return found  # the checks below read the settings, which would raise
     found += [Error(text, id="django_events.E003") for text in config.problems()] or _librdkafka_problems()
     found += _unknown_databases()
+    if settings.BROADCAST_HEARTBEAT < conf.SHORTEST_HEARTBEAT:
+        found.append(_too_short_heartbeat())
     if not given.get("SOURCE"):
         found.append(_no_source())
     return found
@@ -133,6 +135,14 @@ def _unknown_databases() -> Iterator[CheckMessage]:
             )
 
 
+def _too_short_heartbeat() -> CheckMessage:
+    return Error(
+        f"settings.DJANGO_EVENTS['BROADCAST_HEARTBEAT'] is {settings.BROADCAST_HEARTBEAT:g}, which would be a storm.",
+        hint=f"Use a number of seconds from {conf.SHORTEST_HEARTBEAT:g}.",
+        id="django_events.E015",
+    )
+
+
 def _mirrors(outboxes: list[str]) -> Iterator[CheckMessage]:
     for alias in outboxes:
         if mirrored := django_settings.DATABASES[alias].get("TEST", {}).get("MIRROR"):
@@ -221,6 +231,8 @@ def _too_long_names(prefix: str) -> Iterator[CheckMessage]:
     wanted = {topic.name for topic in topics.declared()}
     wanted |= {source for group in handlers.declared() for source in group.sources}
     wanted |= {names.dead_letter_topic(topic, group.name) for group in handlers.declared() for topic in group.topics}
+    if broadcasting.declared():
+        wanted.add(names.HEARTBEAT_TOPIC)
     for name in sorted(wanted):
         if len(prefix + name) > names.LONGEST_TOPIC:
             yield Error(

@@ -13,6 +13,9 @@ from django.conf import settings as django_settings
 
 from django_events.exceptions import SettingsError
 
+SHORTEST_HEARTBEAT = 0.1
+"""Seconds; the least that BROADCAST_HEARTBEAT may be."""
+
 
 class Settings:
     """``settings.DJANGO_EVENTS`` as attributes. Thread-safe; reading one raises SettingsError if its type is wrong."""
@@ -56,6 +59,14 @@ class Settings:
     EXIT_TIMEOUT: float = 2.0
     """How many seconds a process that exits waits for its last events to be sent. Default: 2. What is
     not sent by then stays in the outbox for ``manage.py catchup``."""
+
+    START_BROADCAST: bool = False
+    """Whether a process that serves requests starts its broadcast handlers with its first request. Default: False.
+    ``django_events.start_broadcast()`` says it for one process; ``manage.py consume`` starts them anyway."""
+
+    BROADCAST_HEARTBEAT: float = 10.0
+    """How many seconds without any event it takes until a heartbeat is sent, at the latest, from 0.1. Readers of
+    broadcast events are live while they have heard something within twice that. Default: 10, as in the Go library."""
 
     AROUND_HANDLERS: Sequence[str] = []
     """Dotted paths of the site's own context managers around each call of a handler: functions that get the list of

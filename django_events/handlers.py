@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -35,6 +35,8 @@ class Delivery(Enum):
     """Its effects in the database happen once for each event: they are committed together with a mark."""
     IDEMPOTENT = "at least once"
     """It is called once or more for each event."""
+    BROADCAST = "every process"
+    """It is called in every process that runs it, for each event from the process's start on."""
 
 
 class HandlerOptions(TypedDict, total=False):
@@ -79,7 +81,7 @@ class Handler:
     name: str
     """Unique in its group; part of what makes exactly-once: renaming a handler makes it a new one."""
     group: str
-    """The name of its consumer group, without prefix."""
+    """The name of its consumer group, without prefix; empty if it is a broadcast handler, which has none."""
     function: Function[Any]
     """The user's function; it stays callable by itself."""
     topics: tuple[Topic[Any], ...]
@@ -121,7 +123,7 @@ class Handler:
             )
 
     def __str__(self) -> str:
-        return f"{self.group}/{self.name}"
+        return f"{self.group or 'broadcast'}/{self.name}"
 
 
 class ConsumerGroup:
@@ -272,9 +274,10 @@ class ConsumerGroup:
     def _decorator(
         self, topics: tuple[Topic[Any], ...], batch: Batch | None, options: HandlerOptions, delivery: Delivery
     ) -> Decorator[Any]:
-        self._check_topics(topics)
-        self._check_names(options)
-        where = f"A handler of group {self.name!r}"
+        of = f"of group {self.name!r}"
+        where = f"A handler {of}"
+        check_topics(where, topics)
+        check_options(where, options, HandlerOptions)
         letters_of = _letters_of(where, options)
         policy = failure_policy(
             where,
@@ -294,8 +297,8 @@ class ConsumerGroup:
         )
 
         def declare(function: Function[Any]) -> Function[Any]:
-            _check_callable(function, self.name)
-            handler_name = self._free_name(options.get("name") or getattr(function, "__name__", ""), function)
+            check_callable(function, of)
+            handler_name = self._free_name(check_name(options.get("name"), function, of), function)
             self._handlers[handler_name] = Handler(
                 name=handler_name,
                 group=self.name,
@@ -310,26 +313,7 @@ class ConsumerGroup:
 
         return declare
 
-    def _check_topics(self, topics: tuple[Topic[Any], ...]) -> None:
-        wrong = [topic for topic in topics if not isinstance(topic, Topic)]
-        if wrong or not topics:
-            given = repr(wrong[0]) if wrong else "no topic"
-            raise DeclarationError(f"A handler of group {self.name!r} is declared for {given}; give it a Topic.")
-
-    def _check_names(self, options: HandlerOptions) -> None:
-        known = HandlerOptions.__annotations__
-        if unknown := sorted(set(options) - set(known)):
-            raise DeclarationError(
-                f"A handler of group {self.name!r} is declared with {unknown[0]}=, which is no option. "
-                f"Use batch, {', '.join(known)}."
-            )
-
-    def _free_name(self, name: Any, function: object) -> str:
-        if not isinstance(name, str) or not _LEGAL_HANDLER.fullmatch(name):
-            raise DeclarationError(
-                f"The handler {function!r} of group {self.name!r} has the name {name!r}. "
-                "Give it name= with 1 to 200 letters, digits, '.', '_' or '-'."
-            )
+    def _free_name(self, name: str, function: object) -> str:
         if name in self._handlers:
             raise DeclarationError(
                 f"Group {self.name!r} has two handlers named {name!r}: {self._handlers[name].function!r} and "
@@ -341,6 +325,46 @@ class ConsumerGroup:
 def _otherwise(letters_of: str | None) -> OnFailure:
     """What follows a failure where the handler does not say."""
     return OnFailure.BLOCK if letters_of or tables.there_are_none() else OnFailure.RETRY_LATER
+
+
+def check_topics(where: str, topics: tuple[Topic[Any], ...]) -> None:
+    """Raise DeclarationError unless a handler can be declared for these; ``where`` names it."""
+    wrong = [topic for topic in topics if not isinstance(topic, Topic)]
+    if wrong or not topics:
+        given = repr(wrong[0]) if wrong else "no topic"
+        raise DeclarationError(f"{where} is declared for {given}; give it a Topic.")
+
+
+def check_options(where: str, options: Mapping[str, object], kind: type) -> None:
+    """Raise DeclarationError for an option that this kind of options does not have."""
+    known = kind.__annotations__
+    if unknown := sorted(set(options) - set(known)):
+        raise DeclarationError(
+            f"{where} is declared with {unknown[0]}=, which is no option. Use batch, {', '.join(known)}."
+        )
+
+
+def check_name(name: object, function: object, of: str) -> str:
+    """The handler's name, or else its function's, if a handler may have it; raise DeclarationError if not."""
+    name = name or getattr(function, "__name__", "")
+    if not isinstance(name, str) or not _LEGAL_HANDLER.fullmatch(name):
+        raise DeclarationError(
+            f"The handler {function!r} {of} has the name {name!r}. "
+            "Give it name= with 1 to 200 letters, digits, '.', '_' or '-'."
+        )
+    return name
+
+
+def check_callable(function: object, of: str) -> None:
+    """Raise DeclarationError unless a handler can be this."""
+    if not callable(function):
+        raise DeclarationError(f"A handler {of} is {function!r:.80}; decorate a function.")
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(is_kind(function) for is_kind in kinds):
+        raise DeclarationError(
+            f"The handler {function!r} {of} is a coroutine or generator function, which nobody would "
+            "run. Make it a plain function; call asyncio.run() or async_to_sync() in it."
+        )
 
 
 def _letters_of(where: str, options: HandlerOptions) -> str | None:
@@ -367,17 +391,6 @@ def _check_start(where: str, start: Any) -> Start:
     if start == "latest":
         return "latest"
     raise DeclarationError(f"{where}: start is {start!r:.80}. Use 'earliest', 'latest' or a datetime with time zone.")
-
-
-def _check_callable(function: object, group: str) -> None:
-    if not callable(function):
-        raise DeclarationError(f"A handler of group {group!r} is {function!r:.80}; decorate a function.")
-    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(is_kind(function) for is_kind in kinds):
-        raise DeclarationError(
-            f"The handler {function!r} of group {group!r} is a coroutine or generator function, which nobody would "
-            "run. Make it a plain function; call asyncio.run() or async_to_sync() in it."
-        )
 
 
 _groups: dict[str, ConsumerGroup] = {}

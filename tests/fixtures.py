@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from django_events import ConsumerGroup, handlers, topics
+from django_events import ConsumerGroup, broadcasting, handlers, topics
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import spec
@@ -88,7 +88,12 @@ def protocol(request: pytest.FixtureRequest, broker: Broker, settings: Any) -> s
 @pytest.fixture
 def declarations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test declares is forgotten afterwards."""
-    for module, name in ((topics, "_declared"), (spec, "_declared"), (handlers, "_groups")):
+    for module, name in (
+        (topics, "_declared"),
+        (spec, "_declared"),
+        (handlers, "_groups"),
+        (broadcasting, "_declared"),
+    ):
         monkeypatch.setattr(module, name, copy.copy(getattr(module, name)))
 
 

@@ -194,7 +194,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert conf.names() == {
         *("KAFKA", "KAFKA_PRODUCER", "KAFKA_CONSUMER", "SOURCE", "PREFIX", "DATABASES", "SEND_AFTER_COMMIT"),
         *("REQUIRE_TRANSACTION", "AUTO_CREATE_TOPICS", "REQUIRE_DECLARED_TOPICS", "EXIT_TIMEOUT", "REDACT"),
-        *("AROUND_HANDLERS", "PROCESSED_RETENTION"),
+        *("AROUND_HANDLERS", "PROCESSED_RETENTION", "START_BROADCAST", "BROADCAST_HEARTBEAT"),
     }
 
 

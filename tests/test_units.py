@@ -257,7 +257,7 @@ def test_a_partition_is_given_up_without_waiting_for_the_handlers_of_others(
     kept, given_up = Progress(PLACE), Progress(Partition("units", 1))
     thread = GroupThread(group, Limits(), print)
     thread._workers = Workers(1, "units")
-    thread._handing_out = HandingOut(group.handlers, thread._queues, thread._workers, None)  # type: ignore[arg-type]
+    thread._handing_out = HandingOut(group.handlers, thread._queues, thread._workers)
     for handler, progress in zip(group.handlers, (kept, given_up), strict=True):
         thread._queues.add(Work(handler, record(0), progress, progress.started(0, 1)), 0.0)
         thread._handing_out.hand_out(0.0)

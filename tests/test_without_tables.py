@@ -75,6 +75,17 @@ def test_what_needs_no_tables_works_and_touches_no_database(start: Callable[...,
     ]
 
 
+@pytest.mark.kafka
+def test_broadcast_handlers_touch_no_database(start: Callable[..., Any]) -> None:
+    consumer = start("consume", "repairs")
+    consumer.says("broadcast: reads signup from now on")
+    start("shell", "-v0", "-c", SEND).succeeds()
+    consumer.says("hear good at attempt 1")
+    consumer.says("hear bad at attempt 1")
+    consumer.signal(signal.SIGTERM)
+    assert "TOUCHED" not in consumer.succeeds()
+
+
 def test_the_untouchable_database_tells_who_touches_it() -> None:
     code = "import django; django.setup(); from django.db import connection; connection.cursor()"
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "ENGINE": UNTOUCHABLE}

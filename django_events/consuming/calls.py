@@ -41,6 +41,7 @@ def noted(handler: Handler, events: Sequence[Event[Any]]) -> Iterator[Call]:
         _running.pop(thread, None)
 
 
-def running(group: str) -> list[Call]:
-    """The calls of this group's handlers. Thread-safe."""
-    return [call for call in list(_running.values()) if call.handler.group == group]
+def running(group: str, handler: str | None = None) -> list[Call]:
+    """The calls of this group's handlers, or of the one of this name. Thread-safe."""
+    calls = [call for call in list(_running.values()) if call.handler.group == group]
+    return [call for call in calls if handler in (None, call.handler.name)]

@@ -14,11 +14,16 @@ AHEAD = 2
 
 
 class HandingOut:
-    """Used by the group's thread alone."""
+    """Used by the thread of the group, or of the broadcast handler, alone."""
 
     def __init__(
-        self, handlers: Sequence[Handler], queues: Queues, workers: Workers[list[Work]], letter_writer: LetterWriter
+        self,
+        handlers: Sequence[Handler],
+        queues: Queues,
+        workers: Workers[list[Work]],
+        letter_writer: LetterWriter | None = None,
     ) -> None:
+        """``letter_writer`` is needed where failures become dead letters."""
         self._handlers = list(handlers)
         self._queues = queues
         self._workers = workers
@@ -30,7 +35,7 @@ class HandingOut:
 
     def hand_out(self, now: float) -> None:
         """Give out what may be tried now, a unit of each handler in turn, as long as workers have less than enough."""
-        while letter := self._queues.take_letter():
+        while self._letter_writer and (letter := self._queues.take_letter()):
             self.out.add(letter)
             letter.handed_out(now)
             self._letter_writer.submit(letter)

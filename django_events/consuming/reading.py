@@ -42,7 +42,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
         partition=record.partition.number,
         offset=record.offset,
         timestamp=moment(record.timestamp),
-        group=handler.group,
+        group=handler.group or None,
         handler=handler.name,
         attempt=attempt,
         identity=cloudevents.identity(first, attributes),

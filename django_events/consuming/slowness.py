@@ -18,10 +18,12 @@ LONG = 60.0
 
 
 class Slowness:
-    """What one group has reported. Used by the group's thread alone."""
+    """What one group has reported, or one broadcast handler. Used by its thread alone."""
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, handler: str | None = None) -> None:
+        """``handler``: the only one that is looked at; all of the group if None."""
         self._group = group
+        self._handler = handler
         self._stuck: dict[Call, float] = {}
         self._held: dict[InHand, Progress] = {}
 
@@ -37,7 +39,7 @@ class Slowness:
         return bool(self._stuck)
 
     def _look_at_calls(self, now: float) -> None:
-        running = calls.running(self._group)
+        running = calls.running(self._group, self._handler)
         for call in running:
             if now - call.began > LONG and call not in self._stuck:
                 self._stuck[call] = call.began

@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -54,10 +54,12 @@ class Result(Generic[Subject]):
 class Workers(Generic[Subject]):
     """Daemon threads, so that a handler that never returns cannot keep the process alive. Thread-safe."""
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, deliver: Callable[[Result[Subject]], None] | None = None) -> None:
+        """``deliver`` gets each result, in a worker's thread; without it they are in ``results``."""
         self.count = count
         self._units: queue.SimpleQueue[Unit[Subject] | None] = queue.SimpleQueue()
         self.results: queue.SimpleQueue[Result[Subject]] = queue.SimpleQueue()
+        self._deliver = deliver or self.results.put
         self._sharing: defaultdict[str, Sharing] = defaultdict(Sharing)
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-worker-{number}", daemon=True)
@@ -77,7 +79,7 @@ class Workers(Generic[Subject]):
             if unit is None or all(unit.may_begin(at) for at in range(len(unit.records))):
                 self._units.put(unit)
             else:
-                self.results.put(Result(unit.subject, [NotBegun()] * len(unit.records)))
+                self._deliver(Result(unit.subject, [NotBegun()] * len(unit.records)))
 
     def sharing(self, handler: str) -> Sharing:
         """What is known of this handler."""
@@ -97,7 +99,7 @@ class Workers(Generic[Subject]):
     def _run(self) -> None:
         try:
             while (unit := self._next_unit()) is not None:
-                self.results.put(Result(unit.subject, self._try(unit)))
+                self._deliver(Result(unit.subject, self._try(unit)))
         finally:
             connections.close_all()
 

@@ -54,6 +54,9 @@ CONSUMER_FIXED: dict[str, Any] = {
     "isolation.level": "read_committed",
 }
 
+FOLLOWERS = "django-events.broadcast"
+"""In place of a group, for consumers that are in none: whose access rights are used."""
+
 LARGEST_RECORD = 1_000_000_000
 """Bytes; the largest that librdkafka allows."""
 
@@ -116,6 +119,14 @@ def consumer_options(group: str, *, resolve: "Resolve | None" = None) -> dict[st
 def letter_consumer_options(group: str) -> dict[str, Any]:
     """The options of a consumer of dead letters, which passes none over whatever the site has said; else as above."""
     return consumer_options(group) | {"auto.offset.reset": "earliest"}
+
+
+def follower_options() -> dict[str, Any]:
+    """The options of a consumer that is in no group and says itself where it reads. librdkafka wants a name of a group
+    all the same, which no broker keeps: nothing is joined and nothing committed."""
+    options = consumer_options(FOLLOWERS)
+    options["auto.offset.reset"] = "error"  # what is missing must not be skipped silently
+    return {name: value for name, value in options.items() if name != "group.instance.id"}
 
 
 def shares_by_increments(options: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -13,21 +12,14 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from django_events.exceptions import ConsumerFailed
 from django_events.kafka import clients, config, names
-from django_events.kafka.errors import explained, remedy_of
+from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
-from django_events.kafka.secrets import reveal
 from django_events.kafka.starting import Start, first_offsets
 
 logger = logging.getLogger("django_events.kafka")
 
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
-
-SAID_AGAIN_AFTER = 300.0
-"""Seconds after which the same trouble is logged again."""
-
-RENEWED_EVERY = 1.0
-"""Seconds between two questions for a password after Kafka has refused one."""
 
 
 class Listener(Protocol):
@@ -62,19 +54,17 @@ class Consumer:
         minute; if ``is_stopping`` says so meanwhile, the listener does not hear of what is assigned.
         """
         options_of = config.letter_consumer_options if of_letters else config.consumer_options
-        options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._on_error}
+        self._troubles = Troubles(f"Group {group}")
+        options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._troubles}
         self._client = clients.make(confluent_kafka.Consumer, options)
         self._group = group
         self._raised: list[BaseException] = []
         self._uncommitted: set[Partition] = set()
-        self._said: dict[tuple[object, ...], float] = {}
         self._cannot_commit = False
         self._start = start
         self._is_stopping = is_stopping
         self._is_incremental = config.shares_by_increments(options)
         self._names: dict[str, str] = {}
-        self._is_refused = False
-        self._renewed_at = 0.0
         self._client.subscribe(
             [names.on_wire(topic) for topic in topics],
             on_assign=self._tell(listener.assigned, self._begin_at if start != "earliest" else None),
@@ -89,8 +79,7 @@ class Consumer:
         """
         if self._raised:
             raise self._raised.pop(0)
-        if self._is_refused:
-            self._renew_credentials()
+        self._troubles.renew_credentials(self._client)
         polled = self._client.poll(min(timeout, LONGEST_POLL))
         if polled is None:
             return None
@@ -185,28 +174,6 @@ class Consumer:
         except Exception:
             logger.exception("Group %s could not read the answer to a commit", self._group)
 
-    def _on_error(self, error: KafkaError) -> None:
-        """Troubles of connections: librdkafka mends them itself, so one line for each kind is enough."""
-        try:
-            self._is_refused |= error.code() == KafkaError._AUTHENTICATION
-            if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._said:  # else it is said already why
-                what = ("connection", error.code(), remedy_of(error))
-                self._say_once(what, f"Kafka at {config.brokers()}: {explained(error)}")
-        except Exception:
-            logger.exception("Group %s could not log an error of its client", self._group)
-
-    def _renew_credentials(self) -> None:
-        """Where the password comes from a function, have librdkafka take the present one with its next try."""
-        now = time.monotonic()
-        if now < self._renewed_at + RENEWED_EVERY:
-            return
-        self._is_refused, self._renewed_at = False, now
-        try:
-            if credentials := config.renewed_credentials():
-                self._client.set_sasl_credentials(*map(reveal, credentials))
-        except Exception as error:
-            self._say_once(("credentials", str(error)), f"Group {self._group} has no new credentials: {error}")
-
     def _note_error(self, error: KafkaError, wire_topic: str | None, partition: int | None) -> None:
         code = error.code()
         if code == KafkaError._FATAL or error.fatal():
@@ -214,13 +181,8 @@ class Consumer:
         if code == KafkaError._PARTITION_EOF:
             return
         where = f"{wire_topic}[{partition}]" if wire_topic else "its topics"
-        self._say_once((code, where), f"Group {self._group} has trouble with {where}: {error.str()}. It goes on")
-
-    def _say_once(self, what: tuple[object, ...], text: str) -> None:
-        now = time.monotonic()
-        if now >= self._said.get(what, 0.0) and len(self._said) < 1000:
-            self._said[what] = now + SAID_AGAIN_AFTER
-            logger.warning("%s", text)
+        text = f"Group {self._group} has trouble with {where}: {error.str()}. It goes on"
+        self._troubles.say_once((code, where), text)
 
     def _quietly(self, act: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
         try:

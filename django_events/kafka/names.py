@@ -17,6 +17,9 @@ LONGEST_GROUP = 55
 DEAD_LETTER_TOPIC_ENDING = ".dead-letter"
 DEAD_LETTER_GROUP_ENDING = "-dead-letter"
 
+HEARTBEAT_TOPIC = "event-library.heartbeat.broadcast.v1"
+"""For the heartbeats of readers of broadcast events; the Go library's processes use it, too."""
+
 _LEGAL = re.compile(r"[A-Za-z0-9._-]+")
 
 

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from django_events import Backoff, Batch, ConsumerGroup, Event, OnFailure, Topic
+from django_events import Backoff, Batch, ConsumerGroup, Event, OnFailure, Topic, broadcast
 
 signup = Topic("signup", dict[str, Any])
 mailing = ConsumerGroup("mailing")
@@ -40,3 +40,8 @@ def save(event: Event[dict[str, Any]]) -> None:
 @repairs.idempotent(signup, dead_letters_of=mailing)
 def repair(event: Event[dict[str, Any]]) -> None:
     say(f"repair {event.header('dead-letter-handler')} of", event)
+
+
+@broadcast(signup)
+def hear(event: Event[dict[str, Any]]) -> None:
+    say("hear", event)

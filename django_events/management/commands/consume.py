@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_events import registry
+from django_events import broadcasting, registry
 from django_events.consuming.limits import Limits
 from django_events.exceptions import EventsError
 from django_events.handlers import ConsumerGroup
@@ -26,6 +26,7 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("groups", nargs="*", metavar="GROUP", help="a consumer group; default: all")
         add("--exclude", action="append", default=[], metavar="GROUP", help="not this group; may be repeated")
+        add("--no-broadcast", action="store_true", help="only the groups, not the handlers of broadcast events")
         add(
             "--workers",
             type=arguments.workers,
@@ -64,15 +65,17 @@ class Command(BaseCommand):
 
     def _handle(self, options: dict[str, Any]) -> None:
         console = Console(self.stdout, self.stderr)
-        groups = _chosen(options["groups"], options["exclude"])
+        broadcasts = [] if options["no_broadcast"] else broadcasting.declared()
+        groups = _chosen(options["groups"], options["exclude"], may_be_none=bool(broadcasts))
         limits = Limits(workers=options["workers"])
         if options["json"] and not options["list"]:
             raise CommandError("--json is for --list. Remove it, or add --list.")
         if options["list"]:
-            _list(console, groups, limits, as_json=options["json"])
+            _list(console, page.Page(groups, broadcasts, limits), as_json=options["json"])
             return
         run = Run(
             groups=groups,
+            broadcasts=broadcasts,
             limits=limits,
             shutdown_timeout=options["shutdown_timeout"],
             until_empty=options["until_empty"],
@@ -95,14 +98,14 @@ def _reload(run: Run, console: Console) -> None:
 
 
 def _consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int] = lambda: 1) -> None:
-    for line in page.lines(run.groups, run.limits, console.width):
+    for line in page.lines(page.Page(run.groups, run.broadcasts, run.limits), console.width):
         console.say(line)
     consume(run, stop, console, exit_code)
 
 
-def _chosen(names: Sequence[str], excluded: Sequence[str]) -> list[ConsumerGroup]:
+def _chosen(names: Sequence[str], excluded: Sequence[str], *, may_be_none: bool) -> list[ConsumerGroup]:
     groups = registry.groups(names, excluded)
-    if groups:
+    if groups or (may_be_none and not names):
         return groups
     if registry.groups(names):
         raise CommandError("--exclude leaves no consumer group. Name fewer of them.")
@@ -111,12 +114,12 @@ def _chosen(names: Sequence[str], excluded: Sequence[str]) -> list[ConsumerGroup
     )
 
 
-def _list(console: Console, groups: Sequence[ConsumerGroup], limits: Limits, *, as_json: bool) -> None:
+def _list(console: Console, shown: page.Page, *, as_json: bool) -> None:
     try:
         if as_json:
-            console.say_json(page.facts(groups, limits))
+            console.say_json(page.facts(shown))
         else:
-            for line in page.lines(groups, limits, console.width):
+            for line in page.lines(shown, console.width):
                 console.say(line)
         console.out.flush()
     except BrokenPipeError:

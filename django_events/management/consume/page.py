@@ -3,6 +3,7 @@
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -10,6 +11,8 @@ import django
 from django.db import connections
 
 from django_events import __version__, tables
+from django_events.broadcasting import BroadcastHandler
+from django_events.calling import Batch
 from django_events.conf import settings
 from django_events.consuming import repair
 from django_events.consuming.attempt import database_of
@@ -34,30 +37,56 @@ HANDLERS = (
 )
 
 
-def lines(groups: Sequence[ConsumerGroup], limits: Limits, width: int) -> Iterator[str]:
+BROADCASTS = (
+    Column(title="HANDLER", least=12),
+    Column(title="TOPIC", least=16),
+    Column(title="WHEN IT FAILS", least=12),
+    Column(title="CALLED", least=12),
+    Column(title="AFTER A GAP", least=12),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a process consumes. Immutable."""
+
+    groups: Sequence[ConsumerGroup]
+    broadcasts: Sequence[BroadcastHandler]
+    limits: Limits
+
+
+def lines(page: Page, width: int) -> Iterator[str]:
     """The page for people, no wider than ``width`` or 100 columns."""
     yield f"django_events {__version__} on Django {django.__version__} and Python {platform.python_version()}"
-    yield from _titled("Databases", [_database_text(each) for each in _databases(groups)] or [NONE])
+    yield from _titled("Databases", [_database_text(each) for each in _databases(page.groups)] or [NONE])
     yield from _titled("Kafka", _wrapped(config.brokers().replace(",", " ").split()))
     if settings.PREFIX:
         yield from _titled("Prefix", [settings.PREFIX])
-    for group in groups:
+    limits = page.limits
+    for group in page.groups:
         yield ""
         yield f"{group.name}: {_workers_text(limits.workers_of(group))}, from {_start_text(group)}"
         yield f"  in hand: up to {limits.in_hand_of(group):,} events a partition, {limits.active_of(group):,} in all"
         rows = [row for handler in group.handlers for row in _rows(handler)]
         for line in Table(HANDLERS, min(width, WIDTH) - 2).lines(rows):
             yield f"  {line}"
+    if page.broadcasts:
+        yield ""
+        yield "broadcast: every event that is sent from now on, in this process as in every other"
+        rows = [row for declared in page.broadcasts for row in _broadcast_rows(declared)]
+        for line in Table(BROADCASTS, min(width, WIDTH) - 2).lines(rows):
+            yield f"  {line}"
 
 
-def facts(groups: Sequence[ConsumerGroup], limits: Limits) -> dict[str, Any]:
+def facts(page: Page) -> dict[str, Any]:
     """The same for a program, with everything that was declared."""
     return {
         "version": __version__,
-        "databases": _databases(groups),
+        "databases": _databases(page.groups),
         "brokers": config.brokers(),
         "prefix": settings.PREFIX,
-        "groups": [_group_facts(group, limits) for group in groups],
+        "groups": [_group_facts(group, page.limits) for group in page.groups],
+        "broadcast": [_broadcast_facts(declared) for declared in page.broadcasts],
     }
 
 
@@ -110,6 +139,32 @@ def _rows(handler: Handler) -> Iterator[list[str]]:
     return map(list, zip_longest(*first, list(_ways_of_calling(handler)), fillvalue=""))
 
 
+def _broadcast_rows(declared: BroadcastHandler) -> Iterator[list[str]]:
+    handler = declared.handler
+    first = [[handler.name], [*handler.sources], [f"dropped after {handler.policy.timeout:g} s"]]
+    after = [_name_of(declared.on_gap) if declared.on_gap else "a warning"]
+    return map(list, zip_longest(*first, list(_ways_of_calling(handler)), after, fillvalue=""))
+
+
+def _broadcast_facts(declared: BroadcastHandler) -> dict[str, Any]:
+    handler, batch = declared.handler, declared.handler.calling.batch
+    return {
+        "handler": handler.name,
+        "topics": list(handler.sources),
+        "timeout": handler.policy.timeout,
+        "batch": _batch_facts(batch),
+        "on_gap": _name_of(declared.on_gap) if declared.on_gap else None,
+    }
+
+
+def _name_of(function: object) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def _batch_facts(batch: Batch | None) -> dict[str, Any] | None:
+    return {"size": batch.size, "parallel": batch.parallel, "wait": batch.wait} if batch else None
+
+
 def _failure_text(handler: Handler) -> str:
     policy = handler.policy
     what: str = policy.on_failure.value
@@ -154,7 +209,6 @@ def _group_facts(group: ConsumerGroup, limits: Limits) -> dict[str, Any]:
 
 def _handler_facts(handler: Handler) -> dict[str, Any]:
     how, policy = handler.calling, handler.policy
-    batch = how.batch
     return {
         "handler": handler.name,
         "topics": list(handler.sources),
@@ -162,7 +216,7 @@ def _handler_facts(handler: Handler) -> dict[str, Any]:
         "on_failure": policy.on_failure.value,
         "tries": policy.attempts,
         "timeout": policy.timeout,
-        "batch": {"size": batch.size, "parallel": batch.parallel, "wait": batch.wait} if batch else None,
+        "batch": _batch_facts(how.batch),
         "concurrency": how.concurrency,
         "ordered": how.ordered,
         "shared_transaction": handler.shares_transactions,

@@ -1,0 +1,103 @@
+"""A record that is sent only in silence, so that a silent topic can be told from a dead reader.
+
+Its topic and form are those of the Go library; the processes of both hear each other, and whoever is first is enough.
+"""
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from django_events import cloudevents
+from django_events.conf import SHORTEST_HEARTBEAT, settings
+from django_events.events import Event
+from django_events.exceptions import EventsError, SettingsError
+from django_events.kafka import names, spec
+from django_events.kafka.record import Record
+from django_events.producing.immediate import immediate
+
+logger = logging.getLogger("django_events.broadcast")
+
+TOPIC = names.HEARTBEAT_TOPIC
+
+EARLIER = 0.25
+"""By which share of the interval a heartbeat may come earlier, at random, so that not all processes send at once."""
+
+ANSWER = 2.0
+"""Seconds that Kafka has to take a heartbeat."""
+
+spec.declare(spec.TopicSpec(name=TOPIC))
+
+
+def interval() -> float:
+    """Seconds of silence after which a heartbeat is sent at the latest. Raises SettingsError below 0.1."""
+    seconds = float(settings.BROADCAST_HEARTBEAT)
+    if seconds < SHORTEST_HEARTBEAT:
+        raise SettingsError(
+            f"settings.DJANGO_EVENTS['BROADCAST_HEARTBEAT'] is {seconds:g}, which would be a storm. Use a number of "
+            f"seconds from {SHORTEST_HEARTBEAT:g}."
+        )
+    return seconds
+
+
+def record() -> Record:
+    """A heartbeat."""
+    key = str(uuid.uuid4())
+    return cloudevents.encode(
+        Event(
+            topic=TOPIC,
+            key=key,
+            payload={},
+            data=b"{}",
+            content_type=cloudevents.JSON,
+            id=str(uuid.uuid4()),
+            source=settings.SOURCE,
+            type=TOPIC,
+            subject=key,
+            time=datetime.now(UTC),
+            dataschema="HeartbeatEvent",
+        )
+    )
+
+
+class Heart(threading.Thread):
+    """Sends heartbeats while nothing else is heard, until it is stopped."""
+
+    def __init__(self, latency: Callable[[], float]) -> None:
+        """``latency``: seconds since the sending of the newest record that was read, by the reader that is furthest
+        behind."""
+        super().__init__(name="django-events-heart", daemon=True)
+        self._latency = latency
+        self._sent = time.monotonic()  # as if: what is silence, nobody can tell at the start
+        self._stopping = threading.Event()
+        self._cannot_send = False
+
+    def stop(self) -> None:
+        """Thread-safe, idempotent; returns at once. Then ``join``."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        while True:
+            silence = interval() * (1 - random.uniform(0, EARLIER))
+            left = silence - min(self._latency(), time.monotonic() - self._sent)
+            if self._stopping.wait(max(left, 0.0)):
+                return
+            if left <= 0:
+                self._send()
+
+    def _send(self) -> None:
+        """Send one; if that fails, it is tried again after the next interval."""
+        self._sent = time.monotonic()
+        try:
+            immediate.send([record()], ANSWER)
+        except Exception as error:
+            if not self._cannot_send:
+                logger.warning("No heartbeat could be sent: %s. It is tried again until it works", error)
+                if not isinstance(error, EventsError):
+                    logger.exception("Sending a heartbeat failed in a way that is not known")
+            self._cannot_send = True
+        else:
+            self._cannot_send = False

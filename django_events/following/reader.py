@@ -1,0 +1,322 @@
+"""The thread that reads all partitions of some topics from now on, and gives each record to those who want it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from django_events.exceptions import BrokerUnavailable, KafkaRefused
+from django_events.following import heartbeat
+from django_events.following.freshness import Freshness
+from django_events.following.gap import Gap
+from django_events.kafka import topics
+from django_events.kafka.following import Follower, NotThere, TopicInKafka
+from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.retry import Backoff
+
+logger = logging.getLogger("django_events.broadcast")
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks for new partitions and topics that were made again."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at least, also where Kafka does not have what comes next."""
+
+AGAIN = Backoff(first=0.2, max=5.0)
+"""Seconds between two tries while Kafka does not answer or refuses."""
+
+READ_AT_ONCE = 500  # records between two looks at everything else
+ROOM = 0.05  # seconds between two looks at whether there is room again
+
+
+class Feed(Protocol):
+    """Who wants records. ``add`` and ``missed`` are called in the reader's thread, must not block and never raise."""
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The topics whose records it wants; may change."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has no room for more at present."""
+
+    def add(self, record: ReceivedRecord) -> None:
+        """The next record."""
+
+    def missed(self, gap: Gap) -> None:
+        """What comes next does not follow on what came before."""
+
+
+class Place:
+    """Where a reader is. Another can go on from a copy."""
+
+    def __init__(self, offsets: Mapping[Partition, int], ids: Mapping[str, str | None]) -> None:
+        self.offsets = dict(offsets)
+        """The next offset to read, of each partition."""
+        self.ids = dict(ids)
+        """The id of each topic that was looked for; None where Kafka has not had it yet: all of it will be new."""
+
+    def copy(self) -> "Place":
+        return Place(self.offsets, self.ids)
+
+    def of(self, topic: str) -> list[Partition]:
+        """The partitions of this topic that are read."""
+        return [partition for partition in self.offsets if partition.topic == topic]
+
+
+class Reader(threading.Thread):
+    """Reads for some feeds until it is stopped. Nothing ends it otherwise: it starts its client again.
+
+    A feed that is full gets a reader of its own, so that it holds up no other; a reader whose only feed is full waits.
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        split_off: Callable[["Reader"], None],
+        on_change: Callable[[str], None],
+        place: Place | None = None,
+        *,
+        number: int = 1,
+    ) -> None:
+        """``split_off`` gets each reader that a full feed needs for itself, and is to start it; that one goes on at a
+        ``place``. ``on_change`` gets lines for people. Both are called in this thread."""
+        super().__init__(name=f"django-events-broadcast-reader-{number}", daemon=True)
+        self.feeds = list(feeds)
+        """Changed by the reader's thread alone."""
+        self.ready = threading.Event()
+        """Set when it is known where to begin: no later event is missed."""
+        self.turned_at = float("-inf")
+        """The moment (time.monotonic) of the last round. Other threads may read it."""
+        self._split_off = split_off
+        self._on_change = on_change
+        self._place = place or Place({}, {})
+        self._number = number
+        self._freshness = Freshness()
+        self._stopping = threading.Event()
+        self._begins = place is None
+        self._look_due = 0.0
+        self._looked_at = float("-inf")
+        self._failures = 0
+        self._lost: set[Partition] = set()
+        self._wanting: dict[str, list[Feed]] = {}
+
+    # ── from other threads ───────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def latency(self) -> float:
+        """Seconds since the sending of the newest record that was read; infinite before it is ready."""
+        return self._freshness.latency
+
+    def stop(self) -> None:
+        """Thread-safe, idempotent; returns at once. Then ``join``."""
+        self._stopping.set()
+
+    # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self.turned_at = time.monotonic()
+            try:
+                self._follow()
+            except BrokerUnavailable as error:  # of a function in the settings that has no password
+                self._wait_after(error)
+            except Exception as error:
+                logger.exception("The reader of broadcast events failed; it starts again where it was")
+                self._wait_after(error)
+
+    def _follow(self) -> None:
+        """Read with one client, until the stop."""
+        follower = Follower("The reader of broadcast events")
+        try:
+            follower.assign(self._place.offsets)
+            self._look_due = 0.0
+            while not self._stopping.is_set():
+                self._turn(follower)
+        finally:
+            follower.close()
+
+    def _turn(self, follower: Follower) -> None:
+        """One round of everything."""
+        self.turned_at = time.monotonic()
+        if self.turned_at >= self._look_due:
+            self._look(follower)
+        self._split_off_the_full()
+        if self.feeds and all(feed.is_full for feed in self.feeds):
+            self._stopping.wait(ROOM)
+        else:
+            self._read(follower)
+
+    def _read(self, follower: Follower) -> None:
+        timeout = 1.0
+        for _ in range(READ_AT_ONCE):
+            polled = follower.poll(timeout)
+            timeout = 0.0
+            if polled is None:
+                self._freshness.nothing_more(follower.known_end)
+                return
+            if isinstance(polled, NotThere):
+                self._not_there(polled.partition)
+            elif polled.partition in self._place.offsets:
+                self._give(polled)
+
+    def _give(self, record: ReceivedRecord) -> None:
+        self._place.offsets[record.partition] = record.offset + 1
+        for feed in self._wanting.get(record.topic, ()):
+            feed.add(record)
+        self._freshness.read(record)
+
+    def _not_there(self, partition: Partition) -> None:
+        """Kafka does not have what comes next: look soon, but not again and again."""
+        self._lost.add(partition)
+        self._look_due = min(self._look_due, self._looked_at + LOOK_AGAIN)
+
+    def _split_off_the_full(self) -> None:
+        """Let each full feed go on at its own pace, unless it is the only one here."""
+        full = [feed for feed in self.feeds if feed.is_full]
+        while full and len(self.feeds) > 1:
+            feed = full.pop()
+            self._number += 1
+            logger.warning("%s does not keep up with its events; it gets a reader of its own and misses none", feed)
+            other = Reader([feed], self._split_off, self._on_change, self._place.copy(), number=self._number)
+            other._freshness.complete(self._freshness.sent)
+            self._split_off(other)
+            self.feeds.remove(feed)
+            self._sort_feeds()
+
+    # ── topics and partitions ────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self, follower: Follower) -> None:
+        """See which partitions there are, and begin to read those that are new."""
+        try:
+            self._look_once(follower)
+        except (BrokerUnavailable, KafkaRefused) as error:
+            self._look_due = self._wait_after(error, block=False)
+        else:
+            if self._failures:
+                logger.warning("The reader of broadcast events is at work again")
+            self._failures = 0
+            self._lost.clear()
+            self._looked_at = time.monotonic()
+            self._look_due = self._looked_at + LOOK_EVERY
+
+    def _look_once(self, follower: Follower) -> None:
+        self._sort_feeds()
+        wanted = {*self._wanting, heartbeat.TOPIC}
+        if not wanted <= self._place.ids.keys():
+            topics.create_missing(wanted - self._place.ids.keys(), timeout=5.0)
+        began = time.monotonic()
+        found = follower.look(wanted)
+        change = Change(self._place, self._lost)
+        for topic in sorted(wanted):
+            change.look_at(topic, found.get(topic))
+        change.forget_all_but(wanted)
+        if change.is_one:
+            change.find_offsets(follower.ends(change.unknown))
+            for gap in change.gaps:
+                self._say_missed(gap)
+            follower.assign(change.place.offsets)
+        self._place = change.place
+        if self._begins and not self.ready.is_set():
+            self._freshness.complete(began)
+            for topic in sorted(self._wanting.keys() - found.keys()):
+                self._on_change(f"waits for topic {topic}, which Kafka does not have")
+            self._on_change(f"reads {', '.join(sorted(self._wanting))} from now on")
+        self.ready.set()
+
+    def _sort_feeds(self) -> None:
+        wanting: dict[str, list[Feed]] = {}
+        for feed in self.feeds:
+            for topic in feed.topics:
+                wanting.setdefault(topic, []).append(feed)
+        self._wanting = wanting
+
+    def _say_missed(self, gap: Gap) -> None:
+        for feed in self._wanting.get(gap.topic, ()):
+            feed.missed(gap)
+
+    def _wait_after(self, error: Exception, *, block: bool = True) -> float:
+        """Something does not work: the moment at which it is tried again; with ``block`` it has come. Said once."""
+        self._failures += 1
+        if self._failures == 1:
+            logger.warning("The reader of broadcast events waits: %s. It goes on where it was", error)
+        delay = AGAIN.delay(self._failures)
+        if block:
+            self._stopping.wait(delay)
+        return time.monotonic() + delay
+
+
+class Change:
+    """What is to be read next, made from what was read and what Kafka has now. Nothing is done before all is known."""
+
+    def __init__(self, place: Place, lost: Iterable[Partition]) -> None:
+        """``lost``: the partitions whose next record Kafka did not have."""
+        self.place = place.copy()
+        self.gaps: list[Gap] = []
+        self._lost = set(lost)
+        self._from_end: list[Partition] = []
+        self._from_start: dict[Partition, int | None] = {}
+        self._is_less = False
+
+    @property
+    def is_one(self) -> bool:
+        """Whether anything is to be read otherwise than before."""
+        return bool(self.unknown) or self._is_less
+
+    @property
+    def unknown(self) -> list[Partition]:
+        """The partitions whose ends are needed."""
+        again = [partition for partition in self._lost if partition in self.place.offsets]
+        return [*self._from_end, *self._from_start, *again]
+
+    def look_at(self, topic: str, now: TopicInKafka | None) -> None:
+        """See what has become of this topic."""
+        is_first = topic not in self.place.ids
+        before = self.place.ids.setdefault(topic, None)
+        known = self.place.of(topic)
+        if now is None:  # perhaps it is made again: then by another id
+            self._lost.difference_update(known)
+            return
+        if is_first:
+            self._from_end += now.partitions
+        elif before != now.id:
+            self._begin_anew(known, was_there=before is not None)
+            self._from_start.update(dict.fromkeys(now.partitions))
+        else:
+            self._from_start.update(dict.fromkeys(now.partitions - set(known)))
+        self.place.ids[topic] = now.id
+
+    def forget_all_but(self, wanted: Collection[str]) -> None:
+        """Read no topic that nobody wants any more."""
+        for topic in self.place.ids.keys() - wanted:
+            del self.place.ids[topic]
+            for partition in self.place.of(topic):
+                del self.place.offsets[partition]
+                self._is_less = True
+
+    def find_offsets(self, ends: Mapping[Partition, tuple[int, int]]) -> None:
+        """Decide where to read, by each partition's oldest record and its end."""
+        again = [partition for partition in self._lost if partition in self.place.offsets]
+        for partition in again:
+            first, end = ends[partition]
+            at = self.place.offsets[partition]
+            if not first <= at <= end:
+                self._go_on(partition, at, first if at < first else end)
+        for partition in self._from_end:
+            self.place.offsets[partition] = ends[partition][1]
+        for partition in self._from_start:
+            self.place.offsets[partition] = 0
+            if first := ends[partition][0]:
+                self._go_on(partition, 0, first)
+
+    def _begin_anew(self, known: Iterable[Partition], *, was_there: bool) -> None:
+        """The topic is another one by the same name."""
+        for partition in known:
+            offset = self.place.offsets.pop(partition)
+            if was_there:
+                self.gaps.append(Gap(topic=partition.topic, partition=partition.number, start=offset, end=None))
+
+    def _go_on(self, partition: Partition, start: int, end: int) -> None:
+        self.gaps.append(Gap(topic=partition.topic, partition=partition.number, start=start, end=end))
+        self.place.offsets[partition] = end

@@ -1,0 +1,163 @@
+"""Reads partitions from the offsets that it is told, in no group and without a trace in Kafka.
+
+Blocking; every wait is bounded.
+"""
+
+import ctypes
+import os
+import weakref
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+
+from django_events.exceptions import ConsumerFailed, KafkaRefused
+from django_events.kafka import clients, config, names, positions, topics
+from django_events.kafka.consumer import LONGEST_POLL, received
+from django_events.kafka.consumer_troubles import Troubles
+from django_events.kafka.errors import answer_of
+from django_events.kafka.record import Partition, ReceivedRecord
+
+ANSWER = 5.0
+"""Seconds that Kafka has for one answer."""
+
+NOTHING_KNOWN = -1
+
+
+class TopicInKafka(NamedTuple):
+    """A topic as it is now."""
+
+    id: str
+    """Another one when the topic was deleted and made again."""
+    partitions: frozenset[Partition]
+
+
+class NotThere(NamedTuple):
+    """Kafka does not have what was to be read next: it was deleted, or the topic is gone or another one."""
+
+    partition: Partition
+
+
+class Follower:
+    """One librdkafka consumer, and a client that asks. Owned by one thread; not thread-safe."""
+
+    def __init__(self, who: str) -> None:
+        """``who`` is how lines of the log call it. Raises SettingsError for options that lose events. Does not wait for
+        Kafka."""
+        self._who = who
+        self._troubles = Troubles(who)
+        options = config.follower_options() | {"error_cb": self._troubles}
+        self._client = clients.make(confluent_kafka.Consumer, options)
+        self._admin, self._last_error = topics.client()
+        self._names: dict[str, str] = {}
+        _followers.add(self)
+
+    def look(self, wanted: Collection[str]) -> dict[str, TopicInKafka]:
+        """Those of the topics that Kafka has now and shows us; creates none. Raises BrokerUnavailable."""
+        asked = TopicCollection([names.on_wire(topic) for topic in sorted(wanted)])
+        answers = self._admin.describe_topics(asked, request_timeout=ANSWER)
+        found = {}
+        for wire_name, answer in answers.items():
+            topic = names.off_wire(wire_name)
+            try:
+                told = answer_of(answer, f"describe the topic {wire_name}", self._last_error)
+            except KafkaRefused as error:
+                if not _is_absence(error):
+                    self._troubles.say_once(("look", topic), f"{self._who} does without a topic: {error}")
+                continue
+            numbers = frozenset(Partition(topic, each.id) for each in told.partitions)
+            found[topic] = TopicInKafka(str(told.topic_id), numbers)
+        return found
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        """The offset of each partition's oldest record, and the one after the newest that may be read now.
+
+        Raises BrokerUnavailable, or KafkaRefused for a partition that is not there, or not yet everywhere.
+        """
+        return positions.ends(partitions, self._admin, self._last_error, ANSWER)
+
+    def assign(self, offsets: Mapping[Partition, int]) -> None:
+        """Read these partitions from these offsets on, and no others."""
+        wanted = [TopicPartition(names.on_wire(each.topic), each.number, at) for each, at in offsets.items()]
+        self._client.assign(wanted)
+
+    def poll(self, timeout: float) -> ReceivedRecord | NotThere | None:
+        """What is next, or None if there is nothing within ``timeout`` seconds (0.1 at most).
+
+        Raises ConsumerFailed if this consumer can never go on.
+        """
+        self._troubles.renew_credentials(self._client)
+        polled = self._client.poll(min(timeout, LONGEST_POLL))
+        if polled is None:
+            return None
+        error = polled.error()
+        if error is None:
+            return received(polled, self._topic_of(polled.topic()))
+        if error.code() == KafkaError._FATAL or error.fatal():
+            raise ConsumerFailed(f"{self._who} cannot go on with this client: {error}")
+        if polled.topic() is None or polled.partition() is None or polled.partition() < 0:
+            self._troubles.say_once((error.code(),), f"{self._who} has trouble: {error.str()}. It goes on")
+            return None
+        partition = Partition(self._topic_of(polled.topic()), polled.partition())
+        if error.code() in _NOT_THERE:
+            return NotThere(partition)
+        text = f"{self._who} has trouble with {polled.topic()}[{partition.number}]: {error.str()}. It goes on"
+        self._troubles.say_once((error.code(), partition), text)
+        return None
+
+    def known_end(self, partition: Partition) -> int:
+        """The partition's end as the last answer had it, without asking; -1 if there was none."""
+        wanted = TopicPartition(names.on_wire(partition.topic), partition.number)
+        try:
+            known = self._client.get_watermark_offsets(wanted, cached=True)
+        except KafkaException:
+            return NOTHING_KNOWN
+        return int(known[1]) if known else NOTHING_KNOWN
+
+    def close(self) -> None:
+        """Let go of Kafka. Does not wait."""
+        self._client.close()
+
+    def leave_to_parent(self) -> None:
+        """In a child process: never destroy the clients, which can hang for ever, not even when Python ends.
+
+        So they get a reference that nobody gives back; all that a module holds is destroyed at the end.
+        """
+        for client in (self._client, self._admin):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
+
+    def _topic_of(self, wire_name: str) -> str:
+        """The topic's name here. Kept, because a setting is not read for nothing."""
+        name = self._names.get(wire_name)
+        if name is None:
+            name = self._names[wire_name] = names.off_wire(wire_name)
+        return name
+
+
+_NOT_THERE = frozenset(
+    (
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_ID,
+    )
+)
+
+
+def _is_absence(error: KafkaRefused) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+_followers: "weakref.WeakSet[Follower]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for follower in list(_followers):
+        follower.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,81 @@
+"""Broadcast handlers in processes that serve requests: how they start there, and how one knows that they are well.
+
+Importing this loads neither models nor librdkafka.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from django.core.signals import request_started
+
+from django_events.conf import settings
+
+if TYPE_CHECKING:
+    from django_events.consuming.broadcast import Broadcast
+
+
+class _Wish:
+    """Whether this process is to run broadcast handlers, and does."""
+
+    def __init__(self) -> None:
+        self.is_said = False
+        self.is_done = False
+
+    def after_fork(self) -> None:
+        """In a child process nothing runs any more."""
+        self.is_done = False
+
+
+_wish = _Wish()
+
+os.register_at_fork(after_in_child=_wish.after_fork)
+
+
+def start_broadcast() -> None:
+    """Start the declared broadcast handlers in this process, in daemon threads that never keep it alive.
+
+    For ``wsgi.py`` and ``asgi.py``, below ``get_wsgi_application()``. Idempotent, thread-safe, does not wait for Kafka.
+    Processes that are forked from this one start theirs with their first request, or when they call this or ask for
+    their latency. Under a test runner nothing starts. Raises AppRegistryNotReady before ``django.setup()``, and
+    SettingsError for settings that cannot be.
+    """
+    _wish.is_said = True
+    _running()
+
+
+def broadcast_latency(handler: str | None = None) -> float:
+    """How many seconds old what this broadcast handler knows in this process is at most; without a name, that of the
+    handler which is furthest behind.
+
+    It is the time since the sending of the newest event or heartbeat that was read, or since an event came that the
+    handler is not done with. Infinite if none runs here. Thread-safe; does not block. Raises DeclarationError for a
+    name that is none.
+    """
+    return _running().latency(handler) if _wish.is_said else float("inf")
+
+
+def broadcast_is_live(handler: str | None = None) -> bool:
+    """Whether what this broadcast handler knows in this process is not older than two intervals of the heartbeat (20
+    seconds, unless BROADCAST_HEARTBEAT says otherwise); without a name, whether that is so of all.
+
+    False if none runs here. Thread-safe; does not block. Errors as ``broadcast_latency``.
+    """
+    return _running().is_live(handler) if _wish.is_said else False
+
+
+def start_at_requests() -> None:
+    """Have each request see to it that what is wished runs in its process. Idempotent."""
+    request_started.connect(_at_request, dispatch_uid="django_events.web")
+
+
+def _at_request(**kwargs: Any) -> None:
+    if not _wish.is_done and (_wish.is_said or settings.START_BROADCAST):
+        start_broadcast()
+
+
+def _running() -> "Broadcast":
+    from django_events.consuming.in_process import in_process  # loads librdkafka
+
+    broadcast = in_process.start()
+    _wish.is_done = True
+    return broadcast

@@ -1,0 +1,157 @@
+"""Broadcast handlers in real servers and in ``manage.py consume``: each process sees each event."""
+
+import io
+import json
+import signal
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from django_events import Event, broadcast, handlers
+from django_events.kafka import topics
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_made
+from tests.processes import Process, Site
+from tests.services.server import free_ports
+from tests.waiting import wait_for
+
+TOPIC = "ledger.entry-made"
+
+
+@pytest.fixture
+def created(broker: Broker) -> None:
+    topics.create_missing([TOPIC], timeout=10)
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    return folder
+
+
+def env_of(lines: Path, **more: str) -> dict[str, str]:
+    return {"DJANGO_SETTINGS_MODULE": "tests.web.settings", "LINES": str(lines), **more}
+
+
+def put(broker: Broker, number: int) -> None:
+    broker.put(TOPIC, b'{"account":"a","number":%d}' % number, key=b"ann")
+
+
+def read(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def live_processes(port: int, server: Process) -> set[int]:
+    """The processes that have answered and say that they are live."""
+
+    def ask(_: int) -> int | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+                told = json.load(answer)
+        except (OSError, HTTPException):
+            return None
+        return int(told["process"]) if told["is_live"] else None
+
+    assert server.running(), server.output
+    with ThreadPoolExecutor(8) as pool:
+        return {process for process in pool.map(ask, range(16)) if process}
+
+
+SERVERS: dict[str, tuple[int, tuple[str, ...], dict[str, str]]] = {
+    "gunicorn": (4, ("gunicorn", "tests.web.wsgi", "--workers=4", "--bind=127.0.0.1:{port}"), {}),
+    "gunicorn --preload": (
+        4,
+        ("gunicorn", "tests.web.wsgi", "--workers=4", "--preload", "--bind=127.0.0.1:{port}"),
+        {},
+    ),
+    "gunicorn --preload and the setting": (
+        2,
+        ("gunicorn", "tests.web.wsgi", "--workers=2", "--preload", "--bind=127.0.0.1:{port}"),
+        {"START_BROADCAST": "true"},
+    ),
+    "uvicorn": (1, ("uvicorn", "tests.web.asgi:application", "--port={port}"), {}),
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize("kind", SERVERS)
+def test_each_process_of_a_server_sees_each_event(
+    site: Site, broker: Broker, created: None, lines: Path, kind: str
+) -> None:
+    count, command, env = SERVERS[kind]
+    (port,) = free_ports(1)
+    server = site.start_module(*[part.format(port=port) for part in command], **env_of(lines, **env))
+    processes: set[int] = set()
+
+    def all_are_live() -> bool:
+        processes.update(live_processes(port, server))
+        return len(processes) == count
+
+    wait_for(all_are_live)
+    for number in range(20):
+        put(broker, number)
+    wait_for(lambda: all(read(lines / str(process)) == [*range(20)] for process in processes))
+    if kind == "gunicorn --preload and the setting":
+        assert {int(each.name) for each in lines.iterdir()} == processes
+    server.signal(signal.SIGTERM)
+    assert server.ends() in (0, -signal.SIGTERM)
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_consume_runs_them_along(site: Site, broker: Broker, created: None, lines: Path) -> None:
+    health = lines.parent / "health"
+    consumer = site.start("consume", "audit", f"--health-file={health}", **env_of(lines))
+    without = site.start("consume", "clinic", "--no-broadcast", **env_of(lines))
+    consumer.says("broadcast: reads ledger.entry-made from now on")
+    without.says("got ledger.entry-made")
+    put(broker, 1)
+    wait_for(lambda: read(lines / str(consumer.pid)) == [1])
+    wait_for(health.exists)
+    for process in (consumer, without):
+        process.signal(signal.SIGTERM)
+        process.succeeds()
+    assert [each.name for each in lines.iterdir()] == [str(consumer.pid)]
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_consume_may_have_no_group_but_broadcast_handlers(
+    site: Site, broker: Broker, created: None, lines: Path
+) -> None:
+    excluded = [f"--exclude={group.name}" for group in handlers.declared()]
+    health = lines.parent / "health"
+    consumer = site.start("consume", *excluded, f"--health-file={health}", **env_of(lines))
+    consumer.says("broadcast: reads ledger.entry-made from now on")
+    put(broker, 1)
+    wait_for(lambda: read(lines / str(consumer.pid)) == [1])
+    wait_for(health.exists)
+    consumer.signal(signal.SIGTERM)
+    consumer.succeeds()
+
+
+def test_the_page_of_consume_tells_of_them(declarations: None) -> None:
+    def empty_the_cache(gap: object) -> None: ...
+
+    @broadcast(entry_made, on_gap=empty_the_cache)
+    def forget(event: Event[EntryMade]) -> None: ...
+
+    out = io.StringIO()
+    call_command("consume", "audit", "--list", stdout=out)
+    assert "broadcast: every event that is sent from now on" in out.getvalue()
+    assert "dropped after 30 s" in out.getvalue()
+    out = io.StringIO()
+    call_command("consume", "audit", "--list", "--json", stdout=out)
+    (told,) = json.loads(out.getvalue())["broadcast"]
+    assert (told["handler"], told["topics"], told["timeout"]) == ("forget", [TOPIC], 30.0)
+    assert told["on_gap"].endswith("empty_the_cache")
+    out = io.StringIO()
+    call_command("consume", "audit", "--list", "--no-broadcast", stdout=out)
+    assert "broadcast" not in out.getvalue()
