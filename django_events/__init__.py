@@ -26,10 +26,12 @@ from django_events.exceptions import (
     SendError,
     ServiceError,
     SettingsError,
+    SubscriptionOverflow,
     TransactionRequired,
 )
 from django_events.failures import OnFailure
 from django_events.following.gap import Gap
+from django_events.following.subscription import Subscription, WhenFull
 from django_events.handlers import ConsumerGroup
 from django_events.retry import Backoff
 from django_events.topics import Topic
@@ -63,8 +65,11 @@ __all__ = [
     "Service",
     "ServiceError",
     "SettingsError",
+    "Subscription",
+    "SubscriptionOverflow",
     "Topic",
     "TransactionRequired",
+    "WhenFull",
     "XMLCodec",
     "broadcast",
     "broadcast_is_live",

@@ -10,6 +10,7 @@ EventsError
 │   ├── TransactionRequired                        send() was called outside of a transaction
 │   └── CalledInAsync (also SynchronousOnlyOperation)   send() was called where asend() must be awaited
 ├── DeliveryFailed                                 Kafka has not taken it: the caller may send it again
+├── SubscriptionOverflow                           a subscriber is too slow for its queue, and asked to be told
 ├── DoNotRetry                                     raised by handlers: trying again would not help
 ├── IgnoreError                                    raised by handlers: the event is to be passed over
 ├── BatchItemError                             raised by batch handlers: which event is at fault
@@ -65,6 +66,10 @@ class DeliveryFailed(EventsError):
 
     Send the same events again (with ``send_many_now``: their ids tell readers that they are duplicates), or give up.
     """
+
+
+class SubscriptionOverflow(EventsError):
+    """A subscription with ``WhenFull.FAIL`` had no room for an event; what had come before is delivered."""
 
 
 class DoNotRetry(EventsError):

@@ -1,7 +1,7 @@
 """Topics: a name in Kafka bound to a payload type. Sending begins here."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, overload
@@ -16,7 +16,10 @@ from django_events.codecs.payload_types import codec_for
 from django_events.conf import settings
 from django_events.events import NO_EXTENSIONS, Event
 from django_events.exceptions import DeclarationError, EncodingError, InvalidEvent
+from django_events.following.subscription import LIMIT, Subscription, WhenFull
+from django_events.following.subscription import TIMEOUT as SUBSCRIBED_WITHIN
 from django_events.kafka import names, spec
+from django_events.receiving import Reading
 
 Payload = TypeVar("Payload")
 Kept = TypeVar("Kept")
@@ -100,6 +103,7 @@ class Topic(Generic[Payload]):
             config=_config(config, compacted, name),
             max_bytes=_number("max_bytes", max_bytes, name, 1_000, 900_000_000),  # librdkafka's limits
         )
+        self.reading = Reading(topic=self.name, codec=self.codec, is_compacted=self.spec.is_compacted)
         _declare(self)
 
     def __repr__(self) -> str:
@@ -282,6 +286,41 @@ class Topic(Generic[Payload]):
         event = self.tombstone(key)
         await self.asend_many_now([event], timeout=timeout)
         return event
+
+    # ── received at run time ─────────────────────────────────────────────────────────────────────────────────────
+
+    def subscribe(
+        self,
+        *,
+        key: Hashable = None,
+        by: Callable[[Event[Payload]], Hashable] | None = None,
+        limit: int = LIMIT,
+        when_full: WhenFull = WhenFull.DROP_OLDEST,
+        callback: Callable[[Event[Payload]], object] | None = None,
+        timeout: float = SUBSCRIBED_WITHIN,
+    ) -> Subscription[Payload]:
+        """A subscription to what is sent from ``with`` or ``async with`` on, in this process; iterate over it.
+
+        ``key``: only events of this key, or of which the function ``by`` makes this key; None for all. Give ``by`` the
+        same function each time: events are looked up once for each. ``limit`` is how many events wait for the reader;
+        then ``when_full`` says what follows. With a ``callback`` each event is given to it, in a thread that all
+        callbacks share. ``timeout`` is how many seconds ``with`` waits for Kafka.
+
+        Does not block; entering does. Raises DeclarationError for what cannot be.
+        """
+        from django_events.following.hub import hub  # librdkafka is loaded at the first subscription
+
+        hub.expect(self.reading)
+        return Subscription(
+            hub,
+            self.name,
+            key=key,
+            by=by,
+            limit=limit,
+            when_full=when_full,
+            callback=callback,
+            timeout=timeout,
+        )
 
     def _checked(self, events: Iterable[Event[Payload]], call: str) -> list[Event[Payload]]:
         """The events, which must be of this topic's own making."""

@@ -104,6 +104,23 @@ def test_each_process_of_a_server_sees_each_event(
     assert "Traceback" not in server.output
 
 
+SCRIPT = """
+from django_events import broadcast_is_live, start_broadcast
+start_broadcast()
+print("started", broadcast_is_live())
+"""
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize("kafka", ["there", "away"])
+def test_it_never_keeps_a_process_alive(site: Site, broker: Broker, created: None, lines: Path, kafka: str) -> None:
+    away = {} if kafka == "there" else {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    output = site.run("shell", "--command", SCRIPT, **env_of(lines, **away))
+    assert "started False" in output
+    assert "Fatal" not in output
+
+
 @pytest.mark.kafka
 @pytest.mark.postgres
 def test_consume_runs_them_along(site: Site, broker: Broker, created: None, lines: Path) -> None:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from django_events import cloudevents
 from django_events.consuming.failure_report import FailureReport, fingerprint
 from django_events.consuming.letter_headers import PREFIX, event_of, is_ours, number
-from django_events.consuming.reading import for_people, mark_key, moment
+from django_events.consuming.reading import for_people, mark_key
 from django_events.exceptions import DecodeError
 from django_events.failures import FailurePolicy
 from django_events.handlers import ConsumerGroup, Handler
 from django_events.kafka import names, spec
 from django_events.kafka.record import Headers, ReceivedRecord, Record
 from django_events.models import Letter
+from django_events.receiving import moment
 
 TRACEBACK = f"{PREFIX}traceback"
 

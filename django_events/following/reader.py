@@ -79,9 +79,12 @@ class Reader(threading.Thread):
         place: Place | None = None,
         *,
         number: int = 1,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``split_off`` gets each reader that a full feed needs for itself, and is to start it; that one goes on at a
-        ``place``. ``on_change`` gets lines for people. Both are called in this thread."""
+        ``place``. ``on_change`` gets lines for people. ``is_wanted`` is asked in each round; after a no the reader
+        ends. All are called in this thread.
+        """
         super().__init__(name=f"django-events-broadcast-reader-{number}", daemon=True)
         self.feeds = list(feeds)
         """Changed by the reader's thread alone."""
@@ -91,6 +94,9 @@ class Reader(threading.Thread):
         """The moment (time.monotonic) of the last round. Other threads may read it."""
         self._split_off = split_off
         self._on_change = on_change
+        self._is_wanted = is_wanted
+        self._look_again = threading.Event()
+        self._looks = Looks()
         self._place = place or Place({}, {})
         self._number = number
         self._freshness = Freshness()
@@ -109,6 +115,15 @@ class Reader(threading.Thread):
         """Seconds since the sending of the newest record that was read; infinite before it is ready."""
         return self._freshness.latency
 
+    def follow(self, topic: str, timeout: float) -> bool:
+        """Wait until this topic, which a feed wants by now, is read to the end that it had after this call; False if
+        that takes longer than so many seconds."""
+        if not self._looks.have_seen(topic):
+            number = self._looks.ask()
+            self._look_again.set()
+            return self._looks.wait(number, timeout)
+        return True
+
     def stop(self) -> None:
         """Thread-safe, idempotent; returns at once. Then ``join``."""
         self._stopping.set()
@@ -116,7 +131,7 @@ class Reader(threading.Thread):
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
-        while not self._stopping.is_set():
+        while self._goes_on():
             self.turned_at = time.monotonic()
             try:
                 self._follow()
@@ -132,15 +147,20 @@ class Reader(threading.Thread):
         try:
             follower.assign(self._place.offsets)
             self._look_due = 0.0
-            while not self._stopping.is_set():
+            while self._goes_on():
                 self._turn(follower)
         finally:
             follower.close()
 
+    def _goes_on(self) -> bool:
+        if not self._stopping.is_set() and not self._is_wanted():
+            self._stopping.set()  # for good: whoever wants it now has another
+        return not self._stopping.is_set()
+
     def _turn(self, follower: Follower) -> None:
         """One round of everything."""
         self.turned_at = time.monotonic()
-        if self.turned_at >= self._look_due:
+        if self.turned_at >= self._look_due or self._look_again.is_set():
             self._look(follower)
         self._split_off_the_full()
         if self.feeds and all(feed.is_full for feed in self.feeds):
@@ -189,6 +209,8 @@ class Reader(threading.Thread):
 
     def _look(self, follower: Follower) -> None:
         """See which partitions there are, and begin to read those that are new."""
+        self._look_again.clear()
+        number = self._looks.begun()
         try:
             self._look_once(follower)
         except (BrokerUnavailable, KafkaRefused) as error:
@@ -198,6 +220,7 @@ class Reader(threading.Thread):
                 logger.warning("The reader of broadcast events is at work again")
             self._failures = 0
             self._lost.clear()
+            self._looks.made(number, self._wanting)
             self._looked_at = time.monotonic()
             self._look_due = self._looked_at + LOOK_EVERY
 
@@ -245,6 +268,45 @@ class Reader(threading.Thread):
         if block:
             self._stopping.wait(delay)
         return time.monotonic() + delay
+
+
+class Looks:
+    """Which looks others have asked for, and which of them have been made. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._seen: frozenset[str] = frozenset()
+        self._made = 0
+        self._asked = 0
+
+    def ask(self) -> int:
+        """Ask for a look that begins after this; its number."""
+        with self._changed:
+            self._asked += 1
+            return self._asked
+
+    def begun(self) -> int:
+        """A look begins: the number of the last one that was asked for. Until it is made, nothing is known."""
+        with self._changed:
+            self._seen = frozenset()
+            return self._asked
+
+    def made(self, number: int, topics: Iterable[str]) -> None:
+        """The looks up to this number have been made, and it were these topics that were wanted."""
+        with self._changed:
+            self._made = max(self._made, number)
+            self._seen = frozenset(topics)
+            self._changed.notify_all()
+
+    def wait(self, number: int, timeout: float) -> bool:
+        """Wait until this look has been made; False if that takes longer than so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._made >= number, timeout)
+
+    def have_seen(self, topic: str) -> bool:
+        """Whether this topic was wanted already at the last look."""
+        with self._changed:
+            return topic in self._seen
 
 
 class Change:

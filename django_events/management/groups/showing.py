@@ -6,7 +6,6 @@ from typing import Any
 
 from django_events import handlers
 from django_events.conf import settings
-from django_events.consuming.reading import moment
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, consumer_groups
 from django_events.kafka.consumer_groups import GroupState, Member, PartitionState
@@ -14,6 +13,7 @@ from django_events.management.console import Console
 from django_events.management.printable import printable
 from django_events.management.signals import stop_on_signals
 from django_events.management.table import Column, Table
+from django_events.receiving import moment
 from django_events.stopping import Stop
 
 COLUMNS = (

@@ -1,0 +1,243 @@
+"""All subscriptions of a process: who wants which events, and the reader that runs as long as anybody wants some."""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import Any
+
+from django_events import receiving
+from django_events.events import Event
+from django_events.exceptions import BrokerUnavailable, DecodeError
+from django_events.following.gap import Gap
+from django_events.following.reader import Reader
+from django_events.following.subscription import By, Subscription
+from django_events.kafka import config
+from django_events.kafka.record import ReceivedRecord
+from django_events.producing.in_tests import nothing_is_sent
+from django_events.receiving import Reading
+
+logger = logging.getLogger("django_events.broadcast")
+
+LINGER = 10.0
+"""Seconds for which the reader stays when nobody subscribes any more: somebody may open the next page."""
+
+Subscriptions = dict["Subscription[Any]", None]
+"""A set that keeps its order."""
+
+
+class Wanted:
+    """Who wants which events of one topic. Finding them is one look-up of a key for each function that makes keys."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self._all: Subscriptions = {}
+        self._by: dict[By[Any] | None, defaultdict[Hashable, Subscriptions]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._all or self._by)
+
+    def add(self, subscription: Subscription[Any]) -> None:
+        if subscription.key is None:
+            self._all[subscription] = None
+        else:
+            keys = self._by.setdefault(subscription.by, defaultdict(dict))
+            keys[subscription.key][subscription] = None
+
+    def remove(self, subscription: Subscription[Any]) -> None:
+        self._all.pop(subscription, None)
+        keys = self._by.get(subscription.by)
+        if keys is None or subscription.key not in keys:
+            return
+        keys[subscription.key].pop(subscription, None)
+        if not keys[subscription.key]:
+            del keys[subscription.key]
+        if not keys:
+            del self._by[subscription.by]
+
+    def everyone(self) -> list[Subscription[Any]]:
+        return [*self._all, *(each for keys in self._by.values() for found in keys.values() for each in found)]
+
+    def of_key(self, key: Hashable) -> list[Subscription[Any]]:
+        """Those who want all events, or those of this key of Kafka's."""
+        keys = self._by.get(None)
+        found = keys.get(key) if keys else None
+        return [*self._all, *(found or ())]
+
+    def functions(self) -> list[By[Any]]:
+        """The functions that make keys."""
+        return [by for by in self._by if by is not None]
+
+    def of_function(self, by: By[Any], key: Hashable) -> Iterable[Subscription[Any]]:
+        """Those who want the events of which this function makes this key."""
+        keys = self._by.get(by)
+        return list(keys.get(key) or ()) if keys else ()
+
+
+class Hub:
+    """One a process. Thread-safe. A feed of its reader."""
+
+    def __init__(self) -> None:
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted: dict[str, Wanted] = {}
+        self._reader: Reader | None = None
+        self._left_at = 0.0
+        self._callbacks: _Callbacks | None = None
+
+    def __str__(self) -> str:
+        return "The hub of subscriptions"
+
+    # ── subscriptions come and go ────────────────────────────────────────────────────────────────────────────────
+
+    def expect(self, reading: Reading) -> None:
+        """How records of this topic are read; before ``enter``. Idempotent."""
+        with self._lock:
+            self._wanted.setdefault(reading.topic, Wanted(reading)).reading = reading
+
+    def enter(self, subscription: Subscription[Any], timeout: float) -> None:
+        """Have it get events from when this returns. Raises BrokerUnavailable after ``timeout`` seconds."""
+        with self._lock:
+            if subscription.callback and (self._callbacks is None or not self._callbacks.is_alive()):
+                self._callbacks = _Callbacks()
+                self._callbacks.start()
+            self._wanted[subscription.topic].add(subscription)
+            if nothing_is_sent():
+                return
+            if self._reader is None:
+                self._reader = Reader([self], _not_split_off, _say, is_wanted=self._is_wanted)
+                self._reader.start()
+            reader = self._reader
+        if not reader.follow(subscription.topic, timeout):
+            kafka = f"Kafka at {config.brokers()}"
+            raise BrokerUnavailable(
+                f"{kafka} has not said within {timeout:g} s where topic {subscription.topic!r} ends."
+            )
+
+    def leave(self, subscription: Subscription[Any]) -> None:
+        """It gets nothing more. Idempotent."""
+        with self._lock:
+            if wanted := self._wanted.get(subscription.topic):
+                wanted.remove(subscription)
+            self._left_at = time.monotonic()
+
+    def _is_wanted(self) -> bool:
+        """Asked by the reader in each round; it ends after a no."""
+        with self._lock:
+            is_so = any(self._wanted.values()) or time.monotonic() < self._left_at + LINGER
+            if not is_so:
+                self._reader = None
+            return is_so
+
+    def count(self) -> int:
+        """How many subscriptions there are."""
+        with self._lock:
+            return sum(len(wanted.everyone()) for wanted in self._wanted.values())
+
+    # ── for the reader ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def topics(self) -> Collection[str]:
+        with self._lock:
+            return [topic for topic, wanted in self._wanted.items() if wanted]
+
+    @property
+    def is_full(self) -> bool:
+        return False
+
+    def add(self, record: ReceivedRecord) -> None:
+        """Give the event to those who want it."""
+        with self._lock:
+            wanted = self._wanted.get(record.topic)
+            if not wanted:
+                return
+            found = wanted.of_key(_text(record.key))
+            functions = wanted.functions()
+        if not found and not functions:
+            return
+        try:
+            event = receiving.event_in(record, wanted.reading)
+        except DecodeError as error:
+            logger.warning("Subscribers do not get a record that cannot be read: %s", error)
+            return
+        except Exception:
+            logger.exception("Subscribers do not get the record %s, which could not be read", record)
+            return
+        for by in functions:
+            found += self._found_by(wanted, by, event)
+        for subscription in found:
+            if subscription.add(event) and subscription.callback and self._callbacks:
+                self._callbacks.call(subscription)
+
+    def missed(self, gap: Gap) -> None:
+        """Tell those who subscribe to the topic that they may have missed events."""
+        with self._lock:
+            wanted = self._wanted.get(gap.topic)
+            subscriptions = wanted.everyone() if wanted else []
+        logger.warning("Subscriptions may have missed events: Kafka has no longer %s", gap)
+        for subscription in subscriptions:
+            subscription.missed = True
+
+    def _found_by(self, wanted: Wanted, by: By[Any], event: Event[Any]) -> Iterable[Subscription[Any]]:
+        try:
+            key = by(event)
+            with self._lock:
+                return wanted.of_function(by, key)
+        except Exception:
+            logger.exception("The function %r, which makes keys for subscriptions, failed", by)
+            return ()
+
+    def after_fork(self) -> None:
+        """In a child process, where the parent's reader does not run: nobody subscribes."""
+        _inherited.append((self._lock, self._reader, self._wanted, self._callbacks))
+        self._start_afresh()
+
+
+class _Callbacks(threading.Thread):
+    """The thread in which all callbacks of the process are called, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__(name="django-events-callbacks", daemon=True)
+        self._due: queue.SimpleQueue[Subscription[Any]] = queue.SimpleQueue()
+
+    def call(self, subscription: Subscription[Any]) -> None:
+        """Have the next event of this subscription given to its callback. Does not block."""
+        self._due.put(subscription)
+
+    def run(self) -> None:
+        while True:
+            subscription = self._due.get()
+            event = subscription.take_now()
+            if event is not None and subscription.callback:
+                _call(subscription.callback, event)
+
+
+def _call(callback: Callable[[Event[Any]], object], event: Event[Any]) -> None:
+    try:
+        callback(event)
+    except BaseException:  # SystemExit is a failure of the callback, not the end of this thread
+        logger.exception("The callback %r of a subscription failed", callback)
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else key.decode("utf-8", "surrogateescape")
+
+
+def _not_split_off(reader: Reader) -> None:
+    raise AssertionError("the hub is never full")
+
+
+def _say(line: str) -> None:
+    logger.debug("Subscriptions: %s", line)
+
+
+_inherited: list[object] = []
+
+hub = Hub()
+
+os.register_at_fork(after_in_child=hub.after_fork)
