@@ -339,7 +339,10 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _header(headers: Headers, name: str) -> str | None:
-    return next((to_text(value) for given, value in headers if given.lower() == name), None)
+    for given, value in headers:  # no generator: this is asked for each record
+        if given == name or given.lower() == name:
+            return to_text(value)
+    return None
 
 
 def _media_type(content_type: str) -> str:

@@ -33,7 +33,7 @@ def run(
         service.wait(timeout=0.001)
     clock.begin()
     while any(len(each) < events for each in calls):
-        if service.wait(timeout=0.001):
+        if service.wait(timeout=0.01):  # seldom enough to cost nothing
             raise RuntimeError("the group has ended")
     if kind in ("insert", "batch"):
         wait_for_effects(events)

@@ -34,7 +34,8 @@ from django_events.kafka.record import Partition, ReceivedRecord
 logger = logging.getLogger("django_events.group")
 
 
-POLLED_AT_ONCE = 200  # records between two looks at the results
+POLLED_AT_ONCE = 200  # records between two looks at the results; where some wait, fewer, lest a worker be idle
+POLLED_AT_LEAST = 20
 HEARING = 1.0  # seconds in which Kafka says what is not ours any more, after a standstill of this process
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01  # seconds between two looks at Kafka while handlers run
 
@@ -198,6 +199,8 @@ class GroupThread(threading.Thread):
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
             self._take_on(record)
             count += 1
+            if count >= POLLED_AT_LEAST and not self._workers.results.empty():
+                break
         return count
 
     def _settle_in(self) -> None:

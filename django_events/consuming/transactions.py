@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import connections, reset_queries
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events.exceptions import HandlerTransactionBroken
@@ -38,8 +38,8 @@ def works(using: str) -> bool:
 
 def prepare_connections() -> None:
     """Before a handler: forget logged queries, and replace connections that an error has left unusable."""
-    reset_queries()
     for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()
         # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
         connection.health_check_done = False  # type: ignore[attr-defined]
         if connection.errors_occurred or _autocommit_changed(connection) or _is_too_old(connection):

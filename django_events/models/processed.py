@@ -9,7 +9,7 @@ from django.db import connections, models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from django_events.models.statements import fetch
+from django_events.models.statements import fetch, fetch_binary
 
 PATIENCE = 5.0
 """Seconds for which another transaction is waited for that has just inserted one of the marks."""
@@ -38,13 +38,14 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
         Sorted, so that two transactions never wait for each other. Equal keys count once.
         """
         unique = {mark.key: mark for mark in marks}
-        sql = _SQL_BOUNDED if connections[using].vendor == "postgresql" else _SQL_UNBOUNDED
-        sql = sql.format(
-            values=", ".join([_MARK] * len(unique)),
-            conflict=_AGAIN if again else _NOTHING,
-            bound=f"{max(int(patience * 1000), 1)}ms",
-        )
-        rows = fetch(using, sql, [value for key in sorted(unique) for value in _mark_values(unique[key], using)])
+        chosen = [unique[key] for key in sorted(unique)]
+        conflict = _AGAIN if again else _NOTHING
+        if connections[using].vendor == "postgresql":
+            sql = _SQL_BOUNDED.format(conflict=conflict, bound=f"{max(int(patience * 1000), 1)}ms")
+            rows = fetch_binary(using, sql, [list(column) for column in zip(*chosen, strict=True)])
+        else:
+            sql = _SQL_UNBOUNDED.format(values=", ".join([_MARK] * len(chosen)), conflict=conflict)
+            rows = fetch(using, sql, [value for mark in chosen for value in _mark_values(mark, using)])
         return {key if isinstance(key, uuid.UUID) else uuid.UUID(key) for (key,) in rows if key is not None}
 
     def unmark(self, keys: Collection[uuid.UUID], using: str) -> None:
@@ -95,8 +96,8 @@ WITH bound AS MATERIALIZED (
     SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', '{{bound}}', true) AS now
 ), marked AS (
     INSERT INTO {_PROCESSED} ({_COLUMNS})
-    SELECT given.a::uuid, given.b, given.c, given.d, given.e, given.f, given.g
-    FROM bound CROSS JOIN (VALUES {{values}}) AS given (a, b, c, d, e, f, g)
+    SELECT given.*, CURRENT_TIMESTAMP
+    FROM bound CROSS JOIN unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) AS given
     ON CONFLICT {{conflict}} RETURNING "key"
 )
 SELECT "key" FROM marked
