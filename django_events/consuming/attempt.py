@@ -19,6 +19,7 @@ from django_events.consuming.around import around
 from django_events.consuming.calls import noted
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
 from django_events.consuming.reading import mark_of
+from django_events.consuming.tracing import call_among, traced
 from django_events.consuming.transactions import check_unbroken, works
 from django_events.events import Event
 from django_events.exceptions import HandlerTransactionBroken
@@ -60,6 +61,9 @@ class Attempt:
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each event, in their order. Raises what the handler raised, with nothing committed,
         and NotNow if the try could not take place: ``Locked`` if that is about one of the marks."""
+        return traced(self.handler, self.events, self._outcomes)
+
+    def _outcomes(self) -> list[Outcome]:
         if self.handler.delivery is Delivery.EXACTLY_ONCE:
             return self._exactly_once()
         self._call(self.events)
@@ -111,7 +115,8 @@ class Attempt:
     def _one_after_the_other(self, fresh: Events, using: str, driver: Any) -> int:
         for done, event in enumerate(fresh, start=1):
             hooks = len(connections[using].run_on_commit)
-            self._call([event])
+            with call_among(self.handler, event, self.events):
+                self._call([event])
             check_unbroken(connections[using], driver, str(self.handler))
             self.ended_by_hook = done < len(fresh) and _has_hooks_of_its_own(using, hooks)
             if self.ended_by_hook or not self.go_on():

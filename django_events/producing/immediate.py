@@ -14,6 +14,7 @@ from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
 from django_events.producing.in_async import refuse_in_async
 from django_events.producing.in_tests import nothing_is_sent, sent_in_tests
+from django_events.producing.tracing import encode, sending
 
 LONGEST = 86_400.0
 """Seconds that anybody can wait: librdkafka counts milliseconds in 32 bits."""
@@ -32,11 +33,12 @@ def produce_now(events: Sequence[Event[Any]], timeout: float) -> None:
     """
     refuse_in_async("send_now()", "asend_now()")
     _check_timeout(timeout)
-    records = [cloudevents.encode(event) for event in events]
+    records = [encode(event) for event in events]
     if nothing_is_sent():
         sent_in_tests.add(events)
     elif records:
-        immediate.send(records, min(timeout, LONGEST))
+        with sending(records):
+            immediate.send(records, min(timeout, LONGEST))
         _tell(events)
 
 

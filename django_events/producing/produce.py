@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from django_events import cloudevents, crash_points, signals, tables
+from django_events import crash_points, signals, tables
 from django_events.conf import settings
 from django_events.events import Event
 from django_events.exceptions import SettingsError, TransactionRequired
@@ -16,6 +16,7 @@ from django_events.models import OutgoingEvent, SavedRow
 from django_events.producing.in_async import refuse_in_async
 from django_events.producing.in_tests import nothing_is_sent
 from django_events.producing.relay import relay
+from django_events.producing.tracing import encode
 
 _handler_database: ContextVar[str | None] = ContextVar("django_events_handler_database", default=None)
 
@@ -29,7 +30,7 @@ def produce(events: Sequence[Event[Any]], using: str | None = None, *, alone: bo
     """
     refuse_in_async("send()", "asend()")
     database = _database(using)
-    records = [(event.id, cloudevents.encode(event)) for event in events]
+    records = [(event.id, encode(event)) for event in events]
     if not records:
         return
     if settings.REQUIRE_TRANSACTION and not alone:

@@ -22,6 +22,7 @@ from django_events.producing.batch import BatchSize
 from django_events.producing.courier import Courier, Sending
 from django_events.producing.holds import Holds
 from django_events.producing.lanes import WaitingLanes
+from django_events.producing.tracing import round_done
 
 logger = logging.getLogger("django_events.relay")
 
@@ -91,6 +92,7 @@ class Sender:
         if not lanes:
             return None
         self.add_lanes({lane.topic for lane in lanes}, using)
+        began_at = time.time_ns()
         locked: list[LaneName] = []
         try:
             with round_transaction(using):
@@ -109,6 +111,7 @@ class Sender:
         waiting.add(_unfinished(rows, sending, cut))
         self._note(rows, sending)
         _tell(rows, sending, using)
+        round_done(rows, sending, began_at)
         if sending.unanswered and not sending.acknowledged:
             self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
         busy = self._busy(lanes, locked, using)
