@@ -1,6 +1,6 @@
 """Broadcast handlers: functions that every process which runs them calls with every event from its start on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
@@ -125,3 +125,23 @@ _declared: dict[str, BroadcastHandler] = {}
 def declared() -> list[BroadcastHandler]:
     """All broadcast handlers that this process declares, by name."""
     return [_declared[name] for name in sorted(_declared)]
+
+
+def chosen(wanted: Iterable[BroadcastHandler | Function[Any]]) -> list[BroadcastHandler]:
+    """These broadcast handlers, where the functions that were declared stand for all that were declared of them.
+
+    Raises DeclarationError for what is none.
+    """
+    found: dict[str, BroadcastHandler] = {}
+    for each in wanted:
+        meant = [each] if isinstance(each, BroadcastHandler) else _of_function(each)
+        if not meant:
+            raise DeclarationError(
+                f"{each!r:.80} is no broadcast handler. Name functions that are declared with @broadcast."
+            )
+        found |= {handler.name: handler for handler in meant}
+    return [*found.values()]
+
+
+def _of_function(function: object) -> list[BroadcastHandler]:
+    return [each for each in declared() if each.handler.function is function]

@@ -14,8 +14,10 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import TransactionTestCase, override_settings
 
-from django_events import ConsumerGroup, DeclarationError, Event, Service, ServiceError, Topic
+from django_events import ConsumerGroup, DeclarationError, Event, Service, ServiceError, Topic, broadcast
+from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.exceptions import ConsumerFailed
+from django_events.kafka import topics
 from django_events.testing import sending
 from testproject.billing.handlers import billing
 from testproject.billing.models import Invoice
@@ -180,12 +182,126 @@ def test_what_is_used_in_a_wrong_order_is_refused() -> None:
         service.start()
 
 
-def test_a_service_has_groups_with_handlers() -> None:
-    with pytest.raises(DeclarationError, match="is to run no consumer group"):
-        Service(groups=[])
+def test_a_service_has_something_to_run() -> None:
+    with pytest.raises(DeclarationError, match="is to run no consumer group and no broadcast handler"):
+        Service(groups=[], broadcast=[])
     with pytest.raises(DeclarationError, match="the group 'empty', which has no handlers"):
         Service(groups=[ConsumerGroup("empty")])
     assert "billing" in [thread.group.name for thread in Service()._groups]
+
+
+# ── broadcast handlers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def heard_by(name: str) -> list[str | None]:
+    """Declare a broadcast handler; the keys that it is called with."""
+    heard: list[str | None] = []
+
+    @broadcast(entry_made, name=name)
+    def hear(event: Event[EntryMade]) -> None:
+        heard.append(event.key)
+
+    return heard
+
+
+def threads_of_broadcast() -> list[str]:
+    names = ("django-events-broadcast", "django-events-heart")
+    return [each.name for each in threading.enumerate() if each.name.startswith(names)]
+
+
+def test_broadcast_handlers_run_beside_the_groups_that_are_named(broker: Broker) -> None:
+    readers, heard = Readers("readers"), heard_by("hear")
+    with Service([readers.group]) as service:
+        assert service.is_healthy
+        broker.put(TOPIC, BODY, key=b"ann")
+        wait_for(lambda: (readers.read, heard) == (["ann"], ["ann"]))
+        assert service.is_healthy
+    assert not threads_of_broadcast()
+
+
+def test_only_those_run_that_are_named_and_no_group_need_run(broker: Broker) -> None:
+    topics.create_missing([TOPIC], timeout=10)
+    heard: list[str | None] = []
+
+    @broadcast(entry_made)
+    def wanted(event: Event[EntryMade]) -> None:
+        heard.append(event.key)
+
+    unwanted = heard_by("unwanted")
+    with Service(groups=[], broadcast=[wanted]) as service:
+        broker.put(TOPIC, BODY, key=b"ann")
+        wait_for(lambda: heard == ["ann"])
+        assert not service.wait(0)
+        assert "unwanted" not in " ".join(threads_of_broadcast())
+    assert not unwanted
+    with Service([Readers("readers").group], broadcast=[]):
+        assert not threads_of_broadcast()
+
+
+def test_what_is_no_broadcast_handler_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"heard_by at .* is no broadcast handler\. .*@broadcast"):
+        Service(groups=[], broadcast=[heard_by])  # type: ignore[list-item]
+    heard_by("hear")
+    assert [each.name for each in Service()._broadcast.threads[1:]] == ["django-events-broadcast-hear"]
+
+
+def test_a_start_waits_for_broadcast_and_says_why_it_has_not_begun(settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": {"bootstrap.servers": "127.0.0.1:1"}}
+    heard_by("hear")
+    with pytest.raises(ServiceError, match=r"(?s)have not begun within 7 s: .*127\.0\.0\.1:1"):
+        Service(groups=[]).start(timeout=7)  # an answer is waited for for five
+    assert not threads_of_broadcast()
+
+
+def test_settings_that_cannot_be_end_the_start_of_broadcast(broker: Broker, settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": {"session.timeout.ms": -1}}
+    heard_by("hear")
+    with pytest.raises(DeclarationError, match=r"session\.timeout\.ms"):
+        Service(groups=[]).start()
+    with sending(), pytest.raises(DeclarationError, match=r"session\.timeout\.ms"):
+        entry_made.subscribe().open()  # nor is it waited for there
+
+
+def test_what_ends_a_thread_of_broadcast_is_raised_by_wait(broker: Broker, monkeypatch: Any) -> None:
+    heard_by("hear")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"), Service(groups=[]) as service:
+        monkeypatch.setattr(BroadcastThread, "_take_on", fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            service.wait()
+        assert not service.is_healthy
+        assert service._broadcast.latency("hear") == float("inf")
+    assert not threads_of_broadcast()
+
+
+def test_services_with_broadcast_do_not_disturb_each_other(broker: Broker) -> None:
+    heard = heard_by("hear")
+    with Service(groups=[]) as staying:
+        with Service(groups=[]):
+            broker.put(TOPIC, BODY, key=b"ann")
+            wait_for(lambda: heard == ["ann", "ann"])
+        assert staying.is_healthy
+        broker.put(TOPIC, BODY, key=b"bob")
+        wait_for(lambda: heard == ["ann", "ann", "bob"])
+
+
+def test_a_broadcast_handler_that_does_not_end_is_an_error_at_the_end(broker: Broker) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    @broadcast(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        began.set()
+        may_end.wait()
+
+    try:
+        with pytest.raises(ServiceError, match="did not end within 0"), Service(groups=[], shutdown_timeout=0):
+            broker.put(TOPIC, BODY)
+            wait_for(began.is_set)
+    finally:
+        may_end.set()
 
 
 # ── the documentation's examples ─────────────────────────────────────────────────────────────────────────────────

@@ -212,7 +212,7 @@ def test_a_group_that_is_not_let_in_says_so_and_is_when_the_password_is_right(
         assert all(re.search(PASSWORD_AT_FAULT, line) for line in told)
         assert len(lines(caplog, "Kafka at ")) <= 2, "one line of the group, one of its dead letters' reader"
         password[0] = PASSWORD
-        service.wait_until_assigned(60)
+        service.wait_until_ready(60)
 
 
 def test_a_letter_that_the_writer_may_not_write_holds_its_offset_until_it_may(
@@ -237,7 +237,7 @@ def test_a_token_that_ends_is_replaced_before_it_does(secure: SecureKafka, insid
     group = ConsumerGroup("ward")
     group.idempotent(entry_made)(_setting(handled))
     with consuming(group) as service, sending():
-        service.wait_until_assigned(60)
+        service.wait_until_ready(60)
         make_entry("ann")
         wait_for(handled.is_set)
         handled.clear()

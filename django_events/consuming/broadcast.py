@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from django_events.broadcasting import BroadcastHandler
 from django_events.consuming.broadcast_handler import BroadcastThread
@@ -13,6 +14,8 @@ from django_events.following.heartbeat import Heart
 from django_events.following.reader import Reader
 
 logger = logging.getLogger("django_events.broadcast")
+
+OfBroadcast: TypeAlias = Heart | Reader | BroadcastThread
 
 LONGEST_ROUND = 30.0
 """Seconds after which a reader that has not gone its round is taken to be stuck; Kafka has 5 for an answer."""
@@ -54,6 +57,16 @@ class Broadcast:
         deadline = time.monotonic() + timeout
         return all(reader.ready.wait(max(deadline - time.monotonic(), 0)) for reader in [*self._readers])
 
+    @property
+    def missing(self) -> str:
+        """What it has to wait for before it is ready; nothing if it is. Thread-safe."""
+        waiting = [reader for reader in [*self._readers] if not reader.ready.is_set()]
+        if not waiting:
+            return ""
+        return next((each.trouble for each in waiting if each.trouble), "") or (
+            "Kafka has not said where the topics of broadcast handlers end"
+        )
+
     # ── health; all of it may be asked by any thread ─────────────────────────────────────────────────────────────
 
     def latency(self, handler: str | None = None) -> float:
@@ -83,7 +96,7 @@ class Broadcast:
     def is_healthy(self) -> bool:
         """Whether all threads are there, no reader hangs and no handler is stuck. Unlike ``is_live`` it is true while
         Kafka is away: starting the process again would not help."""
-        if self._handlers and not all(thread.is_alive() for thread in self._threads):
+        if not all(thread.is_alive() for thread in self.threads):
             return False
         turned_since = time.monotonic() - LONGEST_ROUND
         readers = all(reader.turned_at > turned_since for reader in [*self._readers])
@@ -99,30 +112,31 @@ class Broadcast:
     def stop(self, timeout: float, *, closing: float = CLOSING) -> bool:
         """Stop it; running handlers have ``timeout`` seconds, and readers ``closing`` beyond that to let go of Kafka.
         Returns whether all ended and none was left running."""
+        self.tell_to_stop(timeout)
+        deadline = time.monotonic() + timeout + closing
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join(max(deadline - time.monotonic(), 0))
+        return not any(thread.is_alive() or thread.left_running for thread in self.threads)
+
+    def tell_to_stop(self, timeout: float) -> None:
+        """The first half of ``stop``, for who joins the threads. Thread-safe, idempotent; returns at once."""
         with self._lock:
             self._stopping = True
-        self._heart.stop()
-        for reader in self._readers:
-            reader.stop()
-        for thread in self._handlers.values():
+        for thread in self.threads:
             thread.stop(timeout)
-        deadline = time.monotonic() + timeout + closing
-        for each in self._threads:
-            if each.ident is not None:
-                each.join(max(deadline - time.monotonic(), 0))
-        is_left = any(thread.left_running for thread in self._handlers.values())
-        return not is_left and not any(each.is_alive() for each in self._threads)
 
     @property
-    def _threads(self) -> list[Heart | Reader | BroadcastThread]:
-        return [self._heart, *self._readers, *self._handlers.values()]
+    def threads(self) -> list[OfBroadcast]:
+        """All that it has now; readers may come until it is told to stop. None without handlers. Thread-safe."""
+        return [self._heart, *self._readers, *self._handlers.values()] if self._handlers else []
 
     def _start_reader(self, reader: Reader) -> None:
         """Called also by a reader, in its thread, that gives up a feed which does not keep up."""
         with self._lock:
             if not self._stopping:
-                self._readers.append(reader)
                 reader.start()
+                self._readers.append(reader)
 
     def _say_ready(self, text: str) -> None:
         self._on_change(f"broadcast: {text}")

@@ -49,11 +49,12 @@ Arrived: TypeAlias = tuple[ReceivedRecord | Gap, float]
 
 
 class BroadcastThread(threading.Thread):
-    """Runs one broadcast handler until it is stopped. A feed of a reader."""
+    """Runs one broadcast handler until it is stopped. A feed of a reader. ``error`` is what ended it otherwise."""
 
     def __init__(self, declared: BroadcastHandler) -> None:
         super().__init__(name=f"django-events-broadcast-{declared.name}", daemon=True)
         self.declared = declared
+        self.error: BaseException | None = None
         self.dropped = 0
         """Events that were given up after failures. Other threads may read it."""
         self.left_running = False
@@ -121,6 +122,16 @@ class BroadcastThread(threading.Thread):
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
+        try:
+            self._run_handler()
+        except BaseException as error:
+            logger.exception("Handler %s gets no more events, for an error that is not its own", self._handler)
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def _run_handler(self) -> None:
+        """Until the stop. An error in between ends it: what it knows of its events may be wrong then."""
         batch = self._handler.calling.batch
         self._workers: Workers[list[Work]] = Workers(
             batch.parallel if batch else WORKERS, self.name, deliver=self._inbox.put
@@ -128,14 +139,10 @@ class BroadcastThread(threading.Thread):
         self._handing_out = HandingOut([self._handler], self._queues, self._workers)
         try:
             while not self._stopping.is_set():
-                try:
-                    self._turn()
-                except Exception:
-                    logger.exception("Handler %s met an error that is not its own; it goes on", self._handler)
+                self._turn()
             self._finish()
         finally:
             self._workers.stop(timeout=0.5)
-            connections.close_all()
 
     def _turn(self) -> None:
         """One round of everything."""

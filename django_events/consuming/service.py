@@ -1,20 +1,22 @@
-"""Runs consumer groups in this process: in threads that are started, watched and stopped together."""
+"""Runs consumer groups and broadcast handlers in this process: threads started, watched and stopped together."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from django_events import registry, tables
+from django_events import broadcasting, registry, tables
+from django_events.broadcasting import BroadcastHandler
 from django_events.consuming import assignment
+from django_events.consuming.broadcast import Broadcast, OfBroadcast
 from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
 from django_events.consuming.pruning import Pruner, exactly_once_topics
 from django_events.exceptions import DeclarationError, ServiceError
-from django_events.handlers import ConsumerGroup
+from django_events.handlers import ConsumerGroup, Function
 
 logger = logging.getLogger("django_events.group")
 
@@ -27,7 +29,7 @@ CLOSING = 10.0
 """Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
 
 START_TIMEOUT = 60.0
-"""Seconds that Kafka has to give the groups their partitions: longer than a killed process keeps them (45 s)."""
+"""Seconds that Kafka has until all has begun: longer than a killed process keeps its partitions (45 s)."""
 
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds that running handlers have to finish."""
@@ -36,11 +38,11 @@ LOOK = 0.1
 """Seconds between two looks at whether a thread has ended."""
 
 
-def _checked(groups: Sequence[ConsumerGroup]) -> Sequence[ConsumerGroup]:
-    if not groups:
+def _checked(groups: Sequence[ConsumerGroup], broadcast: Sequence[BroadcastHandler]) -> Sequence[ConsumerGroup]:
+    if not groups and not broadcast:
         raise DeclarationError(
-            "A Service is to run no consumer group. Give it groups with handlers, or declare some in handlers.py of an "
-            "installed app."
+            "A Service is to run no consumer group and no broadcast handler. Give it groups with handlers, or declare "
+            "some in handlers.py of an installed app."
         )
     for group in groups:
         if not group.handlers:
@@ -71,7 +73,8 @@ def _log(line: str) -> None:
 
 
 class Service:
-    """Some consumer groups, each with threads of its own; any number of services may run in a process.
+    """Some consumer groups and broadcast handlers, each with threads of its own; any number of services may run in a
+    process, and none knows of the others.
 
     ``with Service(groups=[billing]): …`` runs them inside. Start it from one thread; all else is thread-safe. It is
     started once, in the process that runs it: threads do not survive a fork.
@@ -81,6 +84,7 @@ class Service:
         self,
         groups: Sequence[ConsumerGroup] | None = None,
         *,
+        broadcast: Sequence[BroadcastHandler | Function[Any]] | None = None,
         limits: Limits | None = None,
         start_timeout: float = START_TIMEOUT,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT,
@@ -88,59 +92,80 @@ class Service:
     ) -> None:
         """Nothing is started and nobody asked.
 
-        ``groups``: by default all that have handlers. ``start_timeout``: seconds that Kafka has to give them their
-        partitions; 60, because those of a killed process become free after 45. ``shutdown_timeout``: seconds that
-        running handlers have to finish; 30, as in ``manage.py consume``. ``limits``: what is not said there, each
-        group says. ``on_change`` gets a line for each change of an assignment, in the group's thread; by default it is
-        logged.
+        ``groups``: by default all that have handlers. ``broadcast``: the functions of broadcast handlers; by default
+        all that are declared, whichever groups are named, because handlers of groups use the same caches. Either may
+        be empty. ``start_timeout``: seconds that Kafka has to give the groups their partitions and to say where
+        broadcast begins; 60, because partitions of a killed process become free after 45. ``shutdown_timeout``:
+        seconds that running handlers have to finish; 30, as in ``manage.py consume``. ``limits``: what is not said
+        there, each group says. ``on_change`` gets a line for each change of an assignment, and when broadcast has
+        begun, in the thread where it happens; by default it is logged.
 
-        Raises DeclarationError where there is no group, a group without handlers, or a handler whose options
-        contradict each other, and SettingsError for one that needs tables where there are none.
+        Raises DeclarationError where there is nothing to run, a group without handlers, a broadcast handler that is
+        none, or a handler whose options contradict each other, and SettingsError for one that needs tables where there
+        are none, and a heartbeat that cannot be.
         """
-        groups = _checked(registry.groups([]) if groups is None else groups)
+        broadcasts = broadcasting.declared() if broadcast is None else broadcasting.chosen(broadcast)
+        groups = _checked(registry.groups([]) if groups is None else groups, broadcasts)
         self._start_timeout = start_timeout
         self._shutdown_timeout = shutdown_timeout
         self._has_begun = self._is_stopping = False
         self._groups = [GroupThread(group, limits or Limits(), on_change) for group in groups]
         self._of_tables = [] if tables.there_are_none() else [*_of_tables(self._groups, on_change)]
+        self._broadcast = Broadcast(broadcasts, on_change=on_change)
 
     @property
-    def _threads(self) -> list[GroupThread | OfTables]:
+    def _own_threads(self) -> list[GroupThread | OfTables]:
         return [*self._groups, *self._of_tables]
+
+    @property
+    def _threads(self) -> list[GroupThread | OfTables | OfBroadcast]:
+        return [*self._own_threads, *self._broadcast.threads]
 
     # ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, timeout: float | None = None) -> None:
-        """Start the groups, and return when all of their partitions are assigned: each to this process, or to another
-        one that runs the group. Blocks for ``timeout`` seconds at most (None: what the constructor says).
+        """Start, and return when all partitions of the groups are assigned, each to this process or to another one that
+        runs the group, and when broadcast handlers miss no later event. Blocks for ``timeout`` seconds at most (None:
+        what the constructor says).
 
         Raises ServiceError, which says what is missing, if that takes too long, and what has ended a thread. The
         service is stopped then.
         """
         self.begin()
         try:
-            self.wait_until_assigned(self._start_timeout if timeout is None else timeout)
+            self.wait_until_ready(self._start_timeout if timeout is None else timeout)
         except BaseException:
             self.stop(0)
             raise
 
     def begin(self) -> None:
-        """Start the groups, and return at once: for whoever waits for Kafka as long as it takes. Raises ServiceError
+        """Start, and return at once: for whoever waits for Kafka as long as it takes. Raises ServiceError
         at the second call."""
         if self._has_begun:
             raise ServiceError("This Service was started before. Make another one: a thread runs only once.")
         self._has_begun = True
-        for thread in self._threads:
+        for thread in self._own_threads:
             thread.start()
+        self._broadcast.start()
 
-    def wait_until_assigned(self, timeout: float) -> None:
-        """Wait until all partitions of the groups are assigned. Raises as ``start``, and stops nothing."""
-        missing = assignment.wait(self._groups, self._raise_errors, timeout)
+    def wait_until_ready(self, timeout: float) -> None:
+        """Wait until all partitions of the groups are assigned and broadcast has begun. Raises as ``start``, and stops
+        nothing."""
+        deadline = time.monotonic() + timeout
+        missing = assignment.wait(self._groups, self._raise_errors, timeout) if self._groups else ""
         if missing:
             raise ServiceError(
                 f"Not all partitions were assigned within {timeout:g} s: {missing}. Start the Service again when that "
                 "is mended, or give it more time with start_timeout=."
             )
+        while missing := self._broadcast.missing:
+            self._raise_errors()
+            if time.monotonic() >= deadline:
+                raise ServiceError(
+                    f"Broadcast handlers have not begun within {timeout:g} s: {missing}. Start the Service again when "
+                    "that is mended, or give it more time with start_timeout=."
+                )
+            self._broadcast.wait_until_ready(LOOK)
 
     # ── while it runs ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,10 +186,10 @@ class Service:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether each group has polled lately, none of its handlers is stuck, and every other thread is there.
-        Thread-safe."""
+        """Whether each group has polled lately, no reader of broadcast events hangs, no handler is stuck, and every
+        other thread is there. Thread-safe."""
         polled_since = time.monotonic() - LONGEST_ROUND
-        if not all(thread.is_alive() for thread in self._threads):
+        if not all(thread.is_alive() for thread in self._own_threads) or not self._broadcast.is_healthy:
             return False
         return all(group.polled_at > polled_since and not group.is_stuck for group in self._groups)
 
@@ -182,7 +207,8 @@ class Service:
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
                 return False
-            next(thread for thread in self._threads if thread.is_alive()).join(min(seconds_left, LOOK))
+            if alive := next((thread for thread in self._threads if thread.is_alive()), None):
+                alive.join(min(seconds_left, LOOK))
         return True
 
     def _is_over(self) -> bool:
@@ -199,20 +225,22 @@ class Service:
     # ── stop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Stop all groups; running handlers have ``timeout`` seconds (None: what the constructor says). Returns
+        """Stop everything; running handlers have ``timeout`` seconds (None: what the constructor says). Returns
         whether all ended and no handler was left running; if not, end the process, for nobody can end a thread.
 
-        The order in each group: take no more work, let handlers finish, commit, leave the group, end the workers.
+        The order in each group: take no more work, let handlers finish, commit, leave the group, end the workers; of
+        broadcast handlers: begin nothing more, let what runs finish.
         Blocks, for ten seconds above the time-out at most. Thread-safe, idempotent; also before ``start``.
         """
         timeout = self._shutdown_timeout if timeout is None else timeout
         self._is_stopping = True
-        for thread in self._threads:
+        for thread in self._own_threads:
             thread.stop(timeout)
+        self._broadcast.tell_to_stop(timeout)
         deadline = time.monotonic() + timeout + CLOSING
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(deadline - time.monotonic(), 0))
+        for each in self._threads:
+            if each.ident is not None:
+                each.join(max(deadline - time.monotonic(), 0))
         return not any(thread.is_alive() or thread.left_running for thread in self._threads)
 
     def __enter__(self) -> Self:

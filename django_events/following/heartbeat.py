@@ -64,22 +64,31 @@ def record() -> Record:
 
 
 class Heart(threading.Thread):
-    """Sends heartbeats while nothing else is heard, until it is stopped."""
+    """Sends heartbeats while nothing else is heard, until it is stopped. ``error`` is what ended it otherwise."""
 
     def __init__(self, latency: Callable[[], float]) -> None:
         """``latency``: seconds since the sending of the newest record that was read, by the reader that is furthest
         behind."""
         super().__init__(name="django-events-heart", daemon=True)
+        self.error: BaseException | None = None
+        self.left_running = False  # it runs no handlers
         self._latency = latency
         self._sent = time.monotonic()  # as if: what is silence, nobody can tell at the start
         self._stopping = threading.Event()
         self._cannot_send = False
 
-    def stop(self) -> None:
-        """Thread-safe, idempotent; returns at once. Then ``join``."""
+    def stop(self, timeout: float = 0.0) -> None:
+        """End, whatever ``timeout`` says. Thread-safe, idempotent; returns at once. Then ``join``."""
         self._stopping.set()
 
     def run(self) -> None:
+        try:
+            self._beat()
+        except BaseException as error:
+            logger.exception("The thread that sends heartbeats ended")
+            self.error = error
+
+    def _beat(self) -> None:
         while True:
             silence = interval() * (1 - random.uniform(0, EARLIER))
             left = silence - min(self._latency(), time.monotonic() - self._sent)

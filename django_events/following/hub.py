@@ -101,7 +101,8 @@ class Hub:
             self._wanted.setdefault(reading.topic, Wanted(reading)).reading = reading
 
     def enter(self, subscription: Subscription[Any], timeout: float) -> None:
-        """Have it get events from when this returns. Raises BrokerUnavailable after ``timeout`` seconds."""
+        """Have it get events from when this returns. Raises BrokerUnavailable after ``timeout`` seconds, and what ends
+        a reader: errors of settings."""
         with self._lock:
             if subscription.callback and (self._callbacks is None or not self._callbacks.is_alive()):
                 self._callbacks = _Callbacks()
@@ -109,11 +110,13 @@ class Hub:
             self._wanted[subscription.topic].add(subscription)
             if nothing_is_sent():
                 return
-            if self._reader is None:
+            if self._reader is None or self._reader.error:
                 self._reader = Reader([self], _not_split_off, _say, is_wanted=self._is_wanted)
                 self._reader.start()
             reader = self._reader
         if not reader.follow(subscription.topic, timeout):
+            if reader.error:
+                raise reader.error
             kafka = f"Kafka at {config.brokers()}"
             raise BrokerUnavailable(
                 f"{kafka} has not said within {timeout:g} s where topic {subscription.topic!r} ends."

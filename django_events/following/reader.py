@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from django_events.exceptions import BrokerUnavailable, KafkaRefused
+from django_events.exceptions import BrokerUnavailable, DeclarationError, KafkaRefused
 from django_events.following import heartbeat
 from django_events.following.freshness import Freshness
 from django_events.following.gap import Gap
@@ -66,7 +66,8 @@ class Place:
 
 
 class Reader(threading.Thread):
-    """Reads for some feeds until it is stopped. Nothing ends it otherwise: it starts its client again.
+    """Reads for some feeds until it is stopped. Otherwise only wrong settings end it, and ``error`` says so; after
+    anything else it starts its client again.
 
     A feed that is full gets a reader of its own, so that it holds up no other; a reader whose only feed is full waits.
     """
@@ -86,6 +87,11 @@ class Reader(threading.Thread):
         ends. All are called in this thread.
         """
         super().__init__(name=f"django-events-broadcast-reader-{number}", daemon=True)
+        self.error: BaseException | None = None
+        """What ended it, if nobody stopped it."""
+        self.left_running = False  # it runs no handlers
+        self.trouble = ""
+        """Why it has to wait at present. Other threads may read it."""
         self.feeds = list(feeds)
         """Changed by the reader's thread alone."""
         self.ready = threading.Event()
@@ -117,24 +123,34 @@ class Reader(threading.Thread):
 
     def follow(self, topic: str, timeout: float) -> bool:
         """Wait until this topic, which a feed wants by now, is read to the end that it had after this call; False if
-        that takes longer than so many seconds."""
+        that takes longer than so many seconds, or the reader has ended."""
         if not self._looks.have_seen(topic):
             number = self._looks.ask()
             self._look_again.set()
             return self._looks.wait(number, timeout)
         return True
 
-    def stop(self) -> None:
-        """Thread-safe, idempotent; returns at once. Then ``join``."""
+    def stop(self, timeout: float = 0.0) -> None:
+        """End, whatever ``timeout`` says. Thread-safe, idempotent; returns at once. Then ``join``."""
         self._stopping.set()
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
+        try:
+            self._read_on()
+        except BaseException as error:
+            logger.exception("The reader of broadcast events ended")
+            self.error = error
+            self._looks.end()
+
+    def _read_on(self) -> None:
         while self._goes_on():
             self.turned_at = time.monotonic()
             try:
                 self._follow()
+            except DeclarationError:  # also of settings: no other try would mend it
+                raise
             except BrokerUnavailable as error:  # of a function in the settings that has no password
                 self._wait_after(error)
             except Exception as error:
@@ -219,6 +235,7 @@ class Reader(threading.Thread):
             if self._failures:
                 logger.warning("The reader of broadcast events is at work again")
             self._failures = 0
+            self.trouble = ""
             self._lost.clear()
             self._looks.made(number, self._wanting)
             self._looked_at = time.monotonic()
@@ -262,6 +279,7 @@ class Reader(threading.Thread):
     def _wait_after(self, error: Exception, *, block: bool = True) -> float:
         """Something does not work: the moment at which it is tried again; with ``block`` it has come. Said once."""
         self._failures += 1
+        self.trouble = str(error)
         if self._failures == 1:
             logger.warning("The reader of broadcast events waits: %s. It goes on where it was", error)
         delay = AGAIN.delay(self._failures)
@@ -278,6 +296,7 @@ class Looks:
         self._seen: frozenset[str] = frozenset()
         self._made = 0
         self._asked = 0
+        self._are_over = False
 
     def ask(self) -> int:
         """Ask for a look that begins after this; its number."""
@@ -298,10 +317,18 @@ class Looks:
             self._seen = frozenset(topics)
             self._changed.notify_all()
 
-    def wait(self, number: int, timeout: float) -> bool:
-        """Wait until this look has been made; False if that takes longer than so many seconds."""
+    def end(self) -> None:
+        """There will be no more of them."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._made >= number, timeout)
+            self._seen = frozenset()
+            self._are_over = True
+            self._changed.notify_all()
+
+    def wait(self, number: int, timeout: float) -> bool:
+        """Wait until this look has been made; False if that takes longer than so many seconds, or it never will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._made >= number or self._are_over, timeout)
+            return self._made >= number
 
     def have_seen(self, topic: str) -> bool:
         """Whether this topic was wanted already at the last look."""

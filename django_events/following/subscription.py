@@ -86,7 +86,8 @@ class Subscription(Generic[Payload]):
         """Subscribe: each event is got that is sent after this has returned. Blocks until Kafka has said where the
         topic ends, which it has for one that others subscribe to. Idempotent.
 
-        Raises BrokerUnavailable if that takes too long, and CalledInAsync in an event loop.
+        Raises BrokerUnavailable if that takes too long, DeclarationError for settings that cannot be, and
+        CalledInAsync in an event loop.
         """
         try:
             asyncio.get_running_loop()

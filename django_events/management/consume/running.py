@@ -1,14 +1,12 @@
 """Runs a service until it is to end, and stops it in good order."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.core.management.base import CommandError
 
 from django_events.broadcasting import BroadcastHandler
-from django_events.consuming.broadcast import Broadcast
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import CLOSING, Service
 from django_events.consuming.until_empty import UntilEmpty
@@ -48,17 +46,14 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
         console.say(line)
         console.out.flush()
 
-    service = Service(run.groups, limits=run.limits, on_change=say) if run.groups else None
-    until_empty = UntilEmpty(run.groups, lambda: not service or service.is_prepared, say) if run.until_empty else None
-    broadcast = Broadcast(run.broadcasts, on_change=say)
-    if service:
-        service.begin()  # Kafka is waited for as long as it takes
-    broadcast.start()
+    service = Service(run.groups, broadcast=run.broadcasts, limits=run.limits, on_change=say)
+    until_empty = UntilEmpty(run.groups, lambda: service.is_prepared, say) if run.until_empty else None
+    service.begin()  # Kafka is waited for as long as it takes
     if until_empty:
         until_empty.start()
     try:
-        while not stop.is_set() and not _has_ended(service, stop):
-            if run.health_file and (not service or service.is_healthy) and broadcast.is_healthy:
+        while not stop.is_set() and not service.wait(timeout=LOOK):
+            if run.health_file and service.is_healthy:
                 run.health_file.touch()
             if reason := _reason_to_end(run, service, until_empty):
                 say(reason)
@@ -67,7 +62,7 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
         say("Stopping: finishing what runs")
         if until_empty:
             until_empty.stop()
-        _stop(service, broadcast, run, console, exit_code)
+        _stop(service, run, console, exit_code)
         if until_empty:
             until_empty.join(CLOSING)  # it may be waiting for an answer of Kafka
         say("Stopped")
@@ -75,26 +70,17 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
         raise CommandError("Stopped before everything was handled that there was at the start.")
 
 
-def _reason_to_end(run: Run, service: Service | None, until_empty: UntilEmpty | None) -> str:
+def _reason_to_end(run: Run, service: Service, until_empty: UntilEmpty | None) -> str:
     """Why to end now, in a sentence; nothing if there is no reason."""
     if until_empty and until_empty.is_empty:
         return "Everything is handled that there was at the start"
-    if service and run.max_events and service.records_done >= run.max_events:
+    if run.max_events and service.records_done >= run.max_events:
         return f"{service.records_done:,} events are handled, which is enough"
     return ""
 
 
-def _has_ended(service: Service | None, stop: Stop) -> bool:
-    """Wait a moment; whether a group has ended. Raises what has ended it."""
-    return service.wait(timeout=LOOK) if service else stop.wait(LOOK)
-
-
-def _stop(
-    service: Service | None, broadcast: Broadcast, run: Run, console: Console, exit_code: Callable[[], int]
-) -> None:
-    deadline = time.monotonic() + run.shutdown_timeout
-    has_ended = service.stop(run.shutdown_timeout) if service else True
-    if not broadcast.stop(max(deadline - time.monotonic(), 0)) or not has_ended:
+def _stop(service: Service, run: Run, console: Console, exit_code: Callable[[], int]) -> None:
+    if not service.stop(run.shutdown_timeout):
         console.note("A handler or Kafka did not end in time; what they had not finished comes again.")
         os._exit(exit_code())  # a handler that never returns must not keep the process, and its partitions, alive
     if run.health_file:
