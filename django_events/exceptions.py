@@ -1,4 +1,4 @@
-"""Every exception that django_events raises. Nothing but exceptions may live here.
+"""Every exception that django_events raises. Nothing but exceptions, and how they say it, may live here.
 
 EventsError
 ├── DeclarationError (also ImproperlyConfigured)   the developer must change a declaration
@@ -21,6 +21,8 @@ EventsError
 ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
 └── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
 """
+
+from collections.abc import Callable
 
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 
@@ -92,9 +94,17 @@ class BatchItemError(EventsError):
     """
 
     def __init__(self, event: object, cause: BaseException) -> None:
-        super().__init__(f"{event!r:.200}: {cause}")
+        super().__init__(f"{_shown(event, repr)[:200]}: {_shown(cause, str)}")
         self.event = event
         self.cause = cause
+
+
+def _shown(given: object, text_of: Callable[[object], str]) -> str:
+    """What it says of itself; its type where the user's own code for that raises."""
+    try:
+        return text_of(given)
+    except Exception:
+        return f"<{type(given).__name__} that cannot be shown>"
 
 
 class DecodeError(EventsError, ValueError):

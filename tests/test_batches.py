@@ -275,3 +275,20 @@ def test_a_batch_that_swallows_a_database_error_is_found_out(
 def test_a_batch_that_cannot_be_is_refused(options: dict[str, int], said: str) -> None:
     with pytest.raises(DeclarationError, match=f"Batch: {said} is"):
         Batch(**options)
+
+
+class Unshowable(Exception):
+    """Neither its repr nor its text can be had."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+
+def test_a_culprit_is_named_although_it_cannot_be_shown() -> None:
+    culprit, cause = Unshowable(), Unshowable()
+    error = BatchItemError(culprit, cause)
+    assert str(error) == "<Unshowable that cannot be shown>: <Unshowable that cannot be shown>"
+    assert error.event is culprit
+    assert error.cause is cause
