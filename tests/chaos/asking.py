@@ -2,14 +2,15 @@
 process when the node that it asks goes away (an assertion about its queues fails).
 
 usage: python -m tests.chaos.asking SERVERS coordinator GROUP | limit TOPIC BYTES | unlimit TOPIC
+                                          | create TOPIC PARTITIONS
 """
 
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 LONGEST = 20.0
 """Seconds that an answer may take, with the start of the process."""
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if question == "coordinator":
             sys.stdout.write(f"{_coordinator(admin, name)}\n")
+        elif question == "create":
+            _create(admin, name, int(more[0]))
         else:
             _set_limit(admin, name, more[0] if more else None)
     except (KafkaException, ValueError) as error:
@@ -43,6 +46,16 @@ def main(arguments: Sequence[str]) -> int:
 def _coordinator(admin: AdminClient, group: str) -> int:
     (answer,) = admin.describe_consumer_groups([group], request_timeout=2).values()
     return int(answer.result().coordinator.id)
+
+
+def _create(admin: AdminClient, topic: str, partitions: int) -> None:
+    new = NewTopic(topic, num_partitions=partitions, config={"message.timestamp.type": "LogAppendTime"})
+    (answer,) = admin.create_topics([new], request_timeout=2).values()
+    try:
+        answer.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # then an earlier question had its effect
+            raise
 
 
 def _set_limit(admin: AdminClient, topic: str, value: str | None) -> None:

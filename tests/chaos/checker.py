@@ -16,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     delivery.nothing_else_is_delivered,
     delivery.records_are_as_written,
     delivery.calm_events_arrive_promptly,
+    delivery.what_is_held_back_is_not_set_aside,
     order.locked_aggregates_keep_their_order,
     order.later_transactions_do_not_overtake,
     duplicates.duplicate_records_are_explained,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from django_events import Topic
-from tests.chaos.scenario import PARTITIONS
+from tests.chaos.scenario import LATE, PARTITIONS
+from tests.services.cluster import NODES
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,5 @@ class Followed:
 
 moved = Topic("moved", Moved, partitions=PARTITIONS)
 followed = Topic("followed", Followed, partitions=PARTITIONS)
+late = Topic(LATE, Moved, partitions=PARTITIONS, replication_factor=len(NODES) + 1)
+"""Of more copies than there are nodes: so Kafka refuses to make it when a process of the site asks."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from tests.chaos.facts import (
+    ABSENT,
     DATABASE,
     KAFKA,
     AnyFact,
@@ -47,6 +48,8 @@ class Evidence:
         self.set_aside = {fact.event for fact in self.all(SetAside)}
         self.committed_at = {fact.transaction: fact.at for fact in self.all(Committed)}
         self.faults = list(self.all(Fault))
+        self.absent_until = {topic: each.until for each in self.faults if each.kind == ABSENT for topic in each.hits}
+        """By topic that Kafka lacked: since when it has been there."""
         self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)

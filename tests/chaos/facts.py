@@ -57,12 +57,15 @@ class Fault(Fact, frozen=True):
 
     kind: str
     hits: tuple[str, ...]
-    """Actors, or ``KAFKA`` or ``DATABASE``: then all that use it."""
+    """Actors, or ``KAFKA`` or ``DATABASE``: then all that use it; of an ``ABSENT`` one its topic."""
     until: float
     about: str = ""
 
 
 KAFKA, DATABASE = "kafka", "database"
+
+ABSENT = "absent"
+"""The kind of the fault that Kafka lacks a topic for which there are events."""
 
 
 class Settled(Fact, frozen=True):

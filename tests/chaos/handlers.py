@@ -5,7 +5,7 @@ import zlib
 
 from django_events import Backoff, Batch, BatchItemError, ConsumerGroup, DoNotRetry, Event
 from tests.chaos import witness
-from tests.chaos.events import Followed, Moved, followed, moved
+from tests.chaos.events import Followed, Moved, followed, late, moved
 from tests.chaos.facts import Handling, Raised
 from tests.chaos.history import note
 from tests.chaos.models import Trace
@@ -29,6 +29,13 @@ def book(event: Event[Moved]) -> None:
 
 @books.exactly_once(followed)
 def settle(event: Event[Followed]) -> None:
+    _note_call(event)
+    _leave_trace(event)
+
+
+@books.exactly_once(late)
+def enter(event: Event[Moved]) -> None:
+    """Has subscribed to a topic that Kafka may not have yet."""
     _note_call(event)
     _leave_trace(event)
 

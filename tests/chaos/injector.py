@@ -9,21 +9,26 @@ import psycopg
 from tests.broker import Broker
 from tests.chaos.actors import Actor
 from tests.chaos.asking import ask
-from tests.chaos.facts import DATABASE, KAFKA, Fault
+from tests.chaos.facts import ABSENT, DATABASE, KAFKA, Fault
 from tests.chaos.history import History
 from tests.chaos.parts import Parts
 from tests.chaos.plan import Planned
+from tests.chaos.scenario import LATE, PARTITIONS
 from tests.services.proxy import Condition
 from tests.waiting import wait_for
 
-Mend = Callable[[], None]
+Mend = Callable[[], bool | None]
+"""False if it is not mended yet, and is to be tried again."""
 
 REFUSED_ABOVE = 2_500
 """Bytes of a batch that Kafka takes while it refuses large ones."""
 
 
 class Injector:
-    """Begins and ends faults. Nothing here waits for long. Used by the main thread: what starts a server must live."""
+    """Begins and ends faults. Nothing here waits for long. Used by the main thread: what starts a server must live.
+
+    Make it when the run begins.
+    """
 
     def __init__(self, parts: Parts, actors: Mapping[str, Actor], broker: Broker, topic: str, history: History) -> None:
         self._parts = parts
@@ -31,24 +36,34 @@ class Injector:
         self._broker = broker
         self._topic = topic
         self._history = history
+        self._made_at = time.time()
         self._begun: list[tuple[float, Planned, Fault, Mend]] = []
 
     def begin(self, planned: Planned) -> None:
         """Break it now."""
         at = time.time()
+        due = at + planned.seconds
         hits, about, mend = self._BREAKS[planned.kind](self, planned)
-        fault = Fault(at=at, kind=planned.kind, hits=hits, until=at + planned.seconds, about=about)
-        self._begun.append((at + planned.seconds, planned, fault, mend))
+        began = self._made_at if planned.kind == ABSENT else at
+        fault = Fault(at=began, kind=planned.kind, hits=hits, until=due, about=about)
+        self._begun.append((due, planned, fault, mend))
 
-    def end_those_due(self, now: float) -> None:
-        """Mend what has been broken for long enough, and note it."""
+    def end_those_due(self, now: float) -> bool:
+        """Mend what has been broken for long enough, and note it; whether nothing is broken any more."""
         for entry in [entry for entry in self._begun if entry[0] <= now]:
-            self._begun.remove(entry)
             _, _, fault, mend = entry
-            mend()
+            if mend() is False:
+                continue
+            self._begun.remove(entry)
             self._history.note(
                 Fault(at=fault.at, kind=fault.kind, hits=fault.hits, until=time.time(), about=fault.about)
             )
+        return not self._begun
+
+    def create_late(self) -> bool:
+        """Create the topic that the site cannot make; False if Kafka, which may be away, has not answered."""
+        topic = self._broker.prefix + LATE
+        return ask(self._broker.bootstrap_servers, "create", topic, str(PARTITIONS)) is not None
 
     # ── kinds: each breaks something and returns what it hits, a word about it, and how to mend it ──────────────────
 
@@ -123,6 +138,9 @@ class Injector:
             lambda: ask(self._broker.bootstrap_servers, "unlimit", topic) is not None, timeout=180.0
         )
 
+    def _absent(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        return (LATE,), "", self.create_late  # nobody has made it yet
+
     _BREAKS: Mapping[str, Callable[["Injector", Planned], tuple[tuple[str, ...], str, Mend]]] = {
         "kill": _kill,
         "freeze": _freeze,
@@ -135,6 +153,7 @@ class Injector:
         "quorum": _broker_,
         "database": _database,
         "refuse": _refuse,
+        ABSENT: _absent,
     }
 
 

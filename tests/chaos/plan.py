@@ -3,7 +3,8 @@
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+
+from tests.chaos.facts import ABSENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Kind:
     """How often a kind of fault is drawn, and how many seconds it lasts."""
 
     weight: int
+    """0: it is not drawn like others."""
     shortest: float
     longest: float
     shared: bool = False
@@ -43,10 +45,12 @@ KINDS: Mapping[str, Kind] = {
     "quorum": Kind(2, 3, 7, shared=True),
     "database": Kind(2, 0.1, 3, shared=True),
     "refuse": Kind(2, 1, 4, shared=True),
+    ABSENT: Kind(0, 0, 0),
 }
 """kill, freeze: SIGKILL, SIGSTOP of an actor. terminate: of its database connections. cut, stall, slow: its
 connections to one server. broker, coordinator, quorum: SIGKILL of one node of Kafka, of the one that coordinates a
-group, of two at once. database: immediate restart. refuse: Kafka refuses large batches."""
+group, of two at once. database: immediate restart. refuse: Kafka refuses large batches. absent: once in a run, from its
+begin until a moment of the phase, which is drawn apart from the others."""
 
 GAP = 0.7
 """Seconds between the begins of two faults, on average."""
@@ -59,7 +63,14 @@ def plan(
     seed: int, seconds: float, actors: Sequence[str], servers: Sequence[str], kinds: Collection[str] = tuple(KINDS)
 ) -> list[Planned]:
     """The faults of a phase of so many seconds, in the order of their begin. All are over at its end."""
-    return list(_drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, sorted(kinds)))
+    absences = [_absence(random.Random(f"absence of {seed}"), seconds)] if ABSENT in kinds else []
+    drawn = sorted(kind for kind in kinds if KINDS[kind].weight)
+    return [*absences, *_drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, drawn)]
+
+
+def _absence(draw: random.Random, seconds: float) -> Planned:
+    """It has long begun when the phase does."""
+    return Planned(kind=ABSENT, at=0.0, seconds=round(draw.uniform(0, seconds), 2))
 
 
 def _drawn(
@@ -67,7 +78,7 @@ def _drawn(
 ) -> Iterator[Planned]:
     at = 0.0
     busy: dict[tuple[str, ...], float] = {}
-    for _ in count():
+    while kinds:
         at += draw.expovariate(1 / GAP)
         (name,) = draw.choices(kinds, [KINDS[each].weight for each in kinds])
         lasts = draw.uniform(KINDS[name].shortest, KINDS[name].longest)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.chaos.facts import ABSENT
 from tests.chaos.scenario import Scenario
 
-CALM = Scenario(faults=0.0, settles_within=15.0)
+CALM = Scenario(faults=0.0, kinds=(), settles_within=15.0)
 """For bugs that show without any fault."""
 
 
@@ -164,6 +165,27 @@ def _id_floor() -> None:
         return rows
 
     OutgoingEventManager.read = read_above  # type: ignore[method-assign]
+
+
+@_bug(Scenario(kinds=(ABSENT,), faults=3.0))
+def _lacked_topic_refused() -> None:
+    """Events of a topic that Kafka lacks are set aside, as if it had refused them."""
+    from django_events.producing.courier import Courier, Sending
+
+    problems, send = Courier.cannot_send_to, Courier.send
+
+    def only_of_what_is_there(self: Courier, wanted: Collection[str]) -> dict[str, str]:
+        found = problems(self, wanted)
+        return {topic: problem for topic, problem in found.items() if self.connect().knows(topic)}
+
+    def send_or_refuse(self: Courier, rows: Sequence[Any]) -> Sending:
+        lacked = {row.id: "Kafka does not have its topic" for row in rows if not self.connect().knows(row.topic)}
+        sending = send(self, [row for row in rows if row.id not in lacked])
+        sending.refused |= lacked
+        return sending
+
+    Courier.cannot_send_to = only_of_what_is_there  # type: ignore[method-assign]
+    Courier.send = send_or_refuse  # type: ignore[method-assign]
 
 
 # ── handling ─────────────────────────────────────────────────────────────────────────────────────────────────────

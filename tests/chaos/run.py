@@ -11,14 +11,14 @@ import psycopg
 from tests.broker import Broker
 from tests.chaos.actors import Actor, all_say
 from tests.chaos.checker import check
-from tests.chaos.facts import Phase, SetAside, Settled, Unsettled, topics_by_group
+from tests.chaos.facts import ABSENT, Phase, SetAside, Settled, Unsettled, topics_by_group
 from tests.chaos.gathering import gather
 from tests.chaos.history import History
 from tests.chaos.injector import Injector
 from tests.chaos.parts import SERVERS, Parts
 from tests.chaos.plan import plan
 from tests.chaos.result import Result, summed_up
-from tests.chaos.scenario import CAST, PARTITIONS, TOPICS, Scenario
+from tests.chaos.scenario import CAST, LATE, PARTITIONS, TOPICS, Scenario
 from tests.chaos.settling import Rest
 from tests.processes import Process
 from tests.waiting import wait_for
@@ -54,6 +54,8 @@ class Run:
         self._phase_file.write_text("preparing")
         self.history = History(self._folder / "history.jsonl")
         self._actors = {name: self._actor(name) for name in CAST}
+        self._injector = Injector(parts, self._actors, self._broker, TOPICS[0], self.history)
+        self._lacks_late = ABSENT in scenario.kinds
 
     def play(self) -> Result:
         """Do all of it; what it came to."""
@@ -89,6 +91,8 @@ class Run:
     # ── the phases ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _prepare(self) -> None:
+        if not self._lacks_late:
+            wait_for(self._injector.create_late)
         self._start("books", "watch", "web")
         all_say(self._those("books"), "books: got")
         all_say(self._those("watch"), "watch: got")
@@ -97,7 +101,8 @@ class Run:
 
     def _warm_up(self) -> None:
         """Until every partition has a record: the first ones of a new topic on cold servers take their time."""
-        partitions = [(topic, number) for topic in TOPICS for number in range(PARTITIONS)]
+        topics = TOPICS if self._lacks_late else (*TOPICS, LATE)
+        partitions = [(topic, number) for topic in topics for number in range(PARTITIONS)]
         wait_for(lambda: all(self._broker.end(*partition) for partition in partitions))
 
     def _enter(self, phase: str) -> None:
@@ -115,18 +120,17 @@ class Run:
 
     def _break_things(self) -> None:
         planned = plan(self._seed, self._scenario.faults, [*CAST], SERVERS, self._scenario.kinds)
-        injector = Injector(self._parts, self._actors, self._broker, TOPICS[0], self.history)
         started = time.monotonic()
         enough = False
         while (passed := time.monotonic() - started) < self._scenario.faults and not enough:
             self._note_ends()
-            injector.end_those_due(time.time())
+            self._injector.end_those_due(time.time())
             while planned and planned[0].at <= passed:
                 self._say(f"{planned[0]} for {planned[0].seconds} s")
-                injector.begin(planned.pop(0))
+                self._injector.begin(planned.pop(0))
                 enough = self._has_enough()
             time.sleep(TICK)
-        injector.end_those_due(float("inf"))
+        self._injector.end_those_due(float("inf"))
 
     def _has_enough(self) -> bool:
         if not self._scenario.events:
@@ -140,6 +144,7 @@ class Run:
             actor.expect_end()
         self._parts.heal()
         self._parts.wait_until_ready()
+        wait_for(lambda: self._injector.end_those_due(float("inf")))  # what Kafka had to be there for
         started = time.monotonic()
         rest = Rest(self._parts.kafka.address, self._broker.prefix, self._database_url, self._groups)
         self._send_again(rest)

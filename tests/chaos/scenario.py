@@ -46,3 +46,6 @@ CAST: Mapping[str, tuple[str, ...]] = {
 """The actors of a run, and their commands."""
 
 TOPICS, PARTITIONS = ("moved", "followed"), 4
+
+LATE = "late"
+"""One more, with as many partitions. The site cannot make it: the run does, at once or, as a fault, only later."""

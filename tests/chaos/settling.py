@@ -58,6 +58,8 @@ class Rest:
     def _lag(self, client: Consumer, topic: str) -> int:
         name = self._prefix + topic
         numbers = client.list_topics(name, timeout=5).topics[name].partitions
+        if not numbers:  # a topic for dead letters that nobody has needed yet
+            return 0
         committed = client.committed([TopicPartition(name, number) for number in numbers], timeout=5)
         ends = [client.get_watermark_offsets(each, timeout=5)[1] for each in committed]
         return sum(end - max(each.offset, 0) for each, end in zip(committed, ends, strict=True))

@@ -16,6 +16,7 @@ from tests.chaos.checker import check
 from tests.chaos.facts import Fault, Phase, Settled, Unsettled, topics_by_group
 from tests.chaos.gathering import gather
 from tests.chaos.history import History
+from tests.chaos.scenario import LATE, PARTITIONS
 from tests.chaos.settling import Rest
 from tests.chaos.timeline import timeline
 from tests.fixtures import SESSION
@@ -56,6 +57,7 @@ class SmallRun:
             "KAFKA_CONSUMER": json.dumps(dict(options)),
             "EVENTS_PREFIX": self.broker.prefix,
         }
+        self.broker.create(LATE, PARTITIONS, message_timestamp_type="LogAppendTime")
         self._on_server(f"CREATE DATABASE {self._database}")
         self._enter("faults")
         Process(["manage.py", "migrate", "-v0"], {**os.environ, **self._env}, folder / "migrate.log").succeeds()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.checker import RULES, check
 from tests.chaos.facts import (
+    ABSENT,
     Aborted,
     AnyFact,
     Buried,
@@ -28,6 +29,7 @@ from tests.chaos.facts import (
     Saved,
     Sending,
     Sent,
+    SetAside,
     Settled,
     Unsettled,
 )
@@ -35,16 +37,24 @@ from tests.chaos.history import History
 from tests.chaos.timeline import timeline
 
 TOPIC = "moved"
+LATE = "late"
 HEADERS = (("ce_id", "x"), ("tenant", None))
 
 
-def intent(event: str, at: float, transaction: str = "", number: int | None = None, key: str | None = "ann") -> Intent:
+def intent(
+    event: str,
+    at: float,
+    transaction: str = "",
+    number: int | None = None,
+    key: str | None = "ann",
+    topic: str = TOPIC,
+) -> Intent:
     return Intent(
         at=at,
         actor="web-1",
         process=1,
         event=event,
-        topic=TOPIC,
+        topic=topic,
         key=key,
         body="{}",
         headers=HEADERS,
@@ -121,6 +131,25 @@ def good() -> list[AnyFact]:
     ]
 
 
+def held_back(until: float) -> list[AnyFact]:
+    """A good history, and two events of a topic that Kafka lacks until then; they arrive after 110 s."""
+    first, second = (LATE, 0, 0), (LATE, 0, 1)
+    return [
+        *good(),
+        Declared(at=0, handler="books/enter", topics=(LATE,), exactly_once=True),
+        Fault(at=0.5, kind=ABSENT, hits=(LATE,), until=until),
+        intent("late-1", 20, number=1, topic=LATE),
+        *committed("late-1", 20.1),
+        intent("late-2", 30, number=2, topic=LATE),
+        *committed("late-2", 30.1),
+        *sent("late-1", 111, first),
+        *sent("late-2", 111.1, second),
+        *handled("books/enter", "late-1", 112, first),
+        *handled("books/enter", "late-2", 112.2, second),
+        OffsetsCommitted(at=113, actor="books-1", process=2, group="books", offsets=((LATE, 0, 2),)),
+    ]
+
+
 def without(kind: type[AnyFact], **values: object) -> list[AnyFact]:
     """A good history in which the facts of this kind with these values are missing."""
     missing = [
@@ -164,6 +193,7 @@ BAD: dict[str, list[AnyFact]] = {
         msgspec.structs.replace(fact, body="{ }") if isinstance(fact, Delivered) else fact for fact in good()
     ],
     "calm_events_arrive_promptly": delivered_late(),
+    "what_is_held_back_is_not_set_aside": [*held_back(until=110), SetAside(at=150, event="late-1")],
     "locked_aggregates_keep_their_order": swapped(),
     "later_transactions_do_not_overtake": unlocked(swapped()),
     "duplicate_records_are_explained": [*good(), *DUPLICATE],
@@ -308,6 +338,47 @@ def test_a_call_may_be_repeated_after_the_handler_has_failed_with_an_event_of_th
 def test_slowness_is_no_violation_once_something_may_be_broken() -> None:
     history = [fact for fact in delivered_late() if not isinstance(fact, Phase)]
     assert rules_broken([*history, Phase(at=1, name="faults")]) == set()
+
+
+def test_events_of_a_topic_that_kafka_lacks_may_wait() -> None:
+    assert check(held_back(until=110)) == []
+
+
+@pytest.mark.parametrize(("until", "late"), [(0.6, {"late-1", "late-2"}), (25, {"late-2"})])
+def test_what_is_committed_once_the_topic_is_there_may_not_wait(until: float, late: set[str]) -> None:
+    found = check(held_back(until))
+    assert {violation.rule for violation in found} == {"calm_events_arrive_promptly"}
+    assert {event for violation in found for event in violation.events} == late
+
+
+def test_what_kafka_has_refused_may_be_set_aside() -> None:
+    assert rules_broken([*held_back(until=110), SetAside(at=150, event="a")]) == set()
+
+
+def test_events_of_other_topics_may_not_wait_for_one_that_kafka_lacks() -> None:
+    absence = Fault(at=0.5, kind=ABSENT, hits=(LATE,), until=110)
+    assert rules_broken([*delivered_late(), absence]) == {"calm_events_arrive_promptly"}
+
+
+def test_what_was_held_back_keeps_its_order() -> None:
+    history = [
+        msgspec.structs.replace(fact, place=(LATE, 0, 1 - fact.place[2]))
+        if isinstance(fact, Delivered) and fact.place[0] == LATE
+        else fact
+        for fact in held_back(until=110)
+    ]
+    assert {"locked_aggregates_keep_their_order", "later_transactions_do_not_overtake"} <= rules_broken(history)
+
+
+def test_that_kafka_lacked_a_topic_explains_no_duplicate() -> None:
+    again = sent("late-1", 111.5, (LATE, 0, 2), "catchup-1")
+    assert rules_broken([*held_back(until=110), *again]) == {"duplicate_records_are_explained"}
+
+
+def test_the_timeline_of_an_event_tells_how_long_kafka_lacked_its_topic() -> None:
+    history = held_back(until=25)
+    (violation,) = check(history)
+    assert any(f"kind={ABSENT}" in line for line in timeline(history, violation))
 
 
 def test_a_history_comes_back_from_its_file_in_the_order_of_time(tmp_path: Path) -> None:

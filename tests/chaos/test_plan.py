@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.chaos.facts import ABSENT
 from tests.chaos.parts import SERVERS
 from tests.chaos.plan import KINDS, Planned, plan
 from tests.chaos.scenario import CAST
@@ -23,6 +24,22 @@ def test_a_seed_has_its_faults_and_another_has_others() -> None:
 def test_every_kind_is_drawn_and_only_those_that_are_wanted() -> None:
     assert {each.kind for seed in range(5) for each in planned(seed)} == KINDS.keys()
     assert {each.kind for each in planned(1, "kill", "database")} == {"kill", "database"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_lacks_its_topic_once_until_a_moment_of_its_own(seed: int) -> None:
+    (absence,) = planned(seed, ABSENT)
+    assert 0.0 == absence.at < absence.seconds <= SECONDS
+    assert absence.seconds not in {each.seconds for each in planned(seed + 1, ABSENT)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_absence_of_the_topic_changes_no_other_fault(seed: int) -> None:
+    assert planned(seed) == planned(seed, ABSENT) + planned(seed, *(KINDS.keys() - {ABSENT}))
+
+
+def test_nothing_is_broken_where_nothing_is_wanted() -> None:
+    assert plan(1, SECONDS, [*CAST], SERVERS, ()) == []
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -35,7 +35,8 @@ def timeline(facts: Sequence[AnyFact], violation: Violation) -> list[str]:
     about = _about_events(facts, violation)
     actors = {fact.actor for fact in about} | {*violation.actors}
     begin, end = _span(facts, about, violation)
-    around = [fact for fact in facts if begin <= fact.at <= end and _is_around(fact, actors)]
+    topics = {fact.topic for fact in about if isinstance(fact, Intent)}
+    around = [fact for fact in facts if _is_within(fact, begin, end) and _is_around(fact, actors, topics)]
     found = sorted([*about, *around], key=lambda fact: fact.at)
     start = min((fact.at for fact in facts if isinstance(fact, Phase)), default=facts[0].at)
     return _shortened([_line(fact, start) for fact in found])
@@ -65,9 +66,13 @@ def _events_of(fact: AnyFact) -> set[str]:
     return {getattr(fact, "event", ""), *getattr(fact, "events", ())}
 
 
-def _is_around(fact: AnyFact, actors: set[str]) -> bool:
+def _is_within(fact: AnyFact, begin: float, end: float) -> bool:
+    return fact.at <= end and begin <= (fact.until if isinstance(fact, Fault) else fact.at)
+
+
+def _is_around(fact: AnyFact, actors: set[str], topics: set[str]) -> bool:
     if isinstance(fact, Fault):
-        return bool({*fact.hits} & {*actors, KAFKA, DATABASE})
+        return bool({*fact.hits} & {*actors, *topics, KAFKA, DATABASE})
     return isinstance(fact, Phase) or (isinstance(fact, Began | Ended) and fact.actor in actors)
 
 

@@ -9,7 +9,8 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.db.models import F
 
-from tests.chaos.events import Moved, moved
+from django_events import Topic
+from tests.chaos.events import Moved, late, moved
 from tests.chaos.facts import Aborted, Committed, Dropped
 from tests.chaos.history import note
 from tests.chaos.models import Account
@@ -42,6 +43,7 @@ class Visitors:
             self._rolled_back: 12,
             self._with_dropped_savepoint: 15,
             self._long: 8,
+            self._late: 8,
         }
 
     def come(self) -> None:
@@ -106,15 +108,22 @@ class Visitors:
         if self._draw.random() < 0.25:
             raise ChangedHisMind
 
+    def _late(self, name: str) -> None:
+        """Events of a topic that Kafka may not have yet, and one of another topic, which must not wait for it."""
+        account = self._lock_account()
+        for _ in range(self._draw.randint(1, 4)):
+            self._move(account, name, late)
+        self._move(account, name)
+
     # ── parts of them ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _lock_account(self) -> str:
         name = f"account-{self._draw.randrange(ACCOUNTS)}"
         return Account.objects.select_for_update().get_or_create(name=name)[0].name
 
-    def _move(self, account: str, name: str) -> None:
+    def _move(self, account: str, name: str, topic: Topic[Moved] = moved) -> None:
         number = _next_number(account)
-        write(moved, Moved(account, number, self._text()), account, name, number)
+        write(topic, Moved(account, number, self._text()), account, name, number)
 
     def _text(self) -> str:
         """Mostly short, now and then of some kilobytes."""

@@ -44,18 +44,29 @@ def records_are_as_written(evidence: Evidence) -> Iterator[Violation]:
 
 
 def calm_events_arrive_promptly(evidence: Evidence) -> Iterator[Violation]:
-    """While nothing is broken and no catch-up runs, a committed event is acknowledged within 5 seconds."""
+    """While nothing is broken and no catch-up runs, a committed event whose topic Kafka has is acknowledged within 5
+    seconds."""
     calm = evidence.phases("calm")
     for event in sorted(evidence.saved & evidence.intents.keys()):
-        committed = evidence.committed_at.get(evidence.intents[event].transaction)
+        intent = evidence.intents[event]
+        committed = evidence.committed_at.get(intent.transaction)
         end = next((end for begin, end in calm if committed and begin <= committed < end), None)
         if committed is None or end is None or event not in evidence.deliveries:
+            continue
+        if committed < evidence.absent_until.get(intent.topic, 0.0):
             continue
         took = evidence.deliveries[event][0].at - committed
         if took > PROMPTLY and committed + PROMPTLY <= end:
             yield Violation(
                 what=f"event {event} arrived {took:.1f} s after its commit, though nothing was broken", events=(event,)
             )
+
+
+def what_is_held_back_is_not_set_aside(evidence: Evidence) -> Iterator[Violation]:
+    """Events of a topic that Kafka lacks wait for it, as a whole and in order; Kafka has refused none of them."""
+    for event in sorted(evidence.set_aside & evidence.intents.keys()):
+        if (topic := evidence.intents[event].topic) in evidence.absent_until:
+            yield Violation(what=f"event {event} was set aside, though Kafka only lacked {topic}", events=(event,))
 
 
 def _difference(intent: Intent, record: Delivered) -> str | None:
