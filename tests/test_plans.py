@@ -1,6 +1,7 @@
 """The statements of a round use the index whatever the statistics say: a queue's statistics are always wrong."""
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from django_events.models import Cut, Lane, LaneName, OutgoingEvent, outbox
+from django_events.producing.sender import LANES_OFFERED
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
 
@@ -73,6 +75,21 @@ def test_looking_for_topics_reads_one_row_a_topic(full_outbox: None) -> None:
 def test_deleting_reads_the_deleted_rows_only(full_outbox: None) -> None:
     ids = list(OutgoingEvent.objects.order_by("id").values_list("id", flat=True)[:500])
     assert rows_read(outbox._SQL_DELETE, [ids]) == 500
+
+
+@pytest.mark.parametrize("topics", [3, 20, 300])
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_lanes_are_locked_in_the_order_in_which_they_wait(db: None, topics: int, is_analyzed: bool) -> None:
+    """Else those of some topics could have their turn again and again, and those of others never."""
+    lanes = [LaneName(f"topic-{topic}", number) for topic in range(topics) for number in range(16)]
+    Lane.objects.add_missing(lanes, "default")
+    if is_analyzed:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {Lane._meta.db_table}")
+    offered = random.Random(topics).sample(lanes, min(len(lanes), LANES_OFFERED))
+    with transaction.atomic():
+        OutgoingEvent.objects.prepare_round("default", 5)
+        assert Lane.objects.lock(offered, 20, "default") == offered[:20]
 
 
 def test_a_round_asks_for_read_committed_and_an_end(full_outbox: None) -> None:

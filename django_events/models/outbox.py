@@ -271,10 +271,11 @@ _SQL_PREPARE = (
     "set_config('jit', 'off', true), "  # a plan that looks expensive would be compiled: 100 ms for a read of 1 ms
     "set_config('idle_in_transaction_session_timeout', '{idle:.0f}s', true)"
 )
-_SQL_WANTED = "unnest(%s::varchar[], %s::smallint[]) AS wanted (topic, number)"
+_SQL_WANTED = "unnest(%s::varchar[], %s::smallint[]) WITH ORDINALITY AS wanted (topic, number, place)"
+# In the order that is asked for: else those of some topics would have their turn again and again, and others never.
 _SQL_LOCK_LANES = (
     f"SELECT lane.topic, lane.number FROM {_SQL_WANTED} JOIN {_LANES} lane USING (topic, number) "
-    "LIMIT %s FOR UPDATE OF lane SKIP LOCKED"
+    "ORDER BY wanted.place LIMIT %s FOR UPDATE OF lane SKIP LOCKED"
 )
 # A row is read while the bytes before it are below the cut, so the first row always is.
 _SQL_READ = f"""
