@@ -279,6 +279,22 @@ def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(
     assert [work.record.offset for work in queues.take("print", 3)] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("parallel", [1, 100])
+def test_a_batch_for_which_no_worker_is_free_wakes_nobody(
+    topic: Topic[Payload], group: ConsumerGroup, parallel: int
+) -> None:
+    """Its moment is over and stays so: who waited for that moment would wait no time at all, again and again."""
+    group.idempotent(topic, batch=Batch(size=1, wait=5.0, parallel=parallel))(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    handing_out = HandingOut(group.handlers, queues, pool, None)  # type: ignore[arg-type]
+    for number in range(100):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    handing_out.hand_out(10.0)
+    assert handing_out.next_batch_due() is None
+    handing_out.came_back(pool.units[0])
+    assert handing_out.next_batch_due() == 5.0
+
+
 def test_handlers_are_served_in_turn(topic: Topic[Payload], group: ConsumerGroup) -> None:
     for name in ("one", "two", "three"):
         group.idempotent(topic, name=name, concurrency=1)(print)

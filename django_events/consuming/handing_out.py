@@ -43,7 +43,7 @@ class HandingOut:
         while has_given:
             has_given = False
             for handler in self._in_turn():
-                if self._units >= self._workers.count * AHEAD:
+                if self._is_enough:
                     return
                 if works := self._take(handler, now):
                     self._submit(handler, works, now)
@@ -57,9 +57,21 @@ class HandingOut:
             self._units_of[works[0].handler.name] -= 1
 
     def next_batch_due(self) -> float | None:
-        """The moment (time.monotonic) at which a batch begins although it is not full."""
-        batches = [(handler.calling.batch, self._queues.line(handler.name)) for handler in self._handlers]
+        """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
+        have it: it begins when one comes back."""
+        free = [handler for handler in self._handlers if not (self._is_enough or self._has_enough(handler))]
+        batches = [(handler.calling.batch, self._queues.line(handler.name)) for handler in free]
         return min((line.since + batch.wait for batch, line in batches if batch and line.works), default=None)
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether the workers have all that they are to have ahead."""
+        return self._units >= self._workers.count * AHEAD
+
+    def _has_enough(self, handler: Handler) -> bool:
+        """Whether as many units of this handler are with the workers as may be."""
+        at_once = handler.calling.at_once
+        return at_once is not None and self._units_of[handler.name] >= at_once
 
     def _in_turn(self) -> list[Handler]:
         """All handlers, beginning with another one each time."""
@@ -69,14 +81,13 @@ class HandingOut:
     def _take(self, handler: Handler, now: float) -> list[Work]:
         """The next unit of this handler; empty if there is none now."""
         line = self._queues.line(handler.name)
-        at_once = handler.calling.at_once
-        if not line.works or (at_once is not None and self._units_of[handler.name] >= at_once):
+        if not line.works or self._has_enough(handler):
             return []
         batch = handler.calling.batch
         if batch is not None:
             return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
         idle = self._workers.count - self._units
-        if at_once is not None:
+        if (at_once := handler.calling.at_once) is not None:
             idle = min(idle, at_once - self._units_of[handler.name])
         fitting = self._workers.sharing(handler.name).fitting()
         is_worth_a_wait = 1 < fitting <= line.works
