@@ -279,6 +279,20 @@ def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(
     assert [work.record.offset for work in queues.take("print", 3)] == [0, 1, 2]
 
 
+def test_a_key_whose_unit_was_too_short_for_it_lets_the_other_keys_go_first(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    """Else one whose events keep coming could keep the others waiting for ever."""
+    group.idempotent(topic)(print)
+    queues, progress = Queues(), Progress(PLACE)
+    for number, key in enumerate((b"busy", b"busy", b"busy", b"other")):
+        got = record(number)._replace(key=key)
+        queues.add(Work(group.handlers[0], got, progress, progress.started(number, 1)), 0.0)
+    done, not_begun = queues.take("print", 2)
+    queues.give_back(done.queue, [not_begun], None)
+    assert [work.record.offset for work in queues.take("print", 3)] == [3, 1, 2]
+
+
 @pytest.mark.parametrize("parallel", [1, 100])
 def test_a_batch_for_which_no_worker_is_free_wakes_nobody(
     topic: Topic[Payload], group: ConsumerGroup, parallel: int

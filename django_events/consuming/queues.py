@@ -113,7 +113,8 @@ class Queues:
 
     def give_back(self, queue: Queue, left: Sequence[Work], due: float | None) -> None:
         """The works that were taken of this queue have been tried. Those left of them go to its front again; with
-        ``due`` (time.monotonic) all of the queue waits until then."""
+        ``due`` (time.monotonic) all of the queue waits until then. If none of them was begun, it is still its turn."""
+        had_no_turn = len(left) == queue.lent
         for _ in range(queue.lent):
             queue.works.popleft()
         self.active -= queue.lent - len(left)
@@ -126,7 +127,7 @@ class Queues:
             self.active -= len(queue.works)
             heapq.heappush(self._clock, (due, next(self._ticket), queue))
         else:
-            self._make_ready(queue, first=bool(left))
+            self._make_ready(queue, first=had_no_turn)
 
     def wake(self, now: float) -> None:
         """Queues whose time has come may go on."""
