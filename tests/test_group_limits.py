@@ -2,13 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from django_events import ConsumerGroup, Event
 from django_events.consuming.limits import Limits
+from django_events.consuming.offsets import InHand, Progress
+from django_events.consuming.pausing import STILL, Pauses
 from django_events.consuming.service import Service
 from django_events.kafka import topics
+from django_events.kafka.record import Partition
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.waiting import wait_for
@@ -79,6 +83,98 @@ def test_a_partition_is_paused_when_too_much_of_it_waits_and_the_other_goes_on(
     wait_for(lambda: handled.count(0) == 50)
 
 
+class FakeConsumer:
+    """Knows what is paused."""
+
+    def __init__(self) -> None:
+        self.paused: set[Partition] = set()
+        self.calls = 0
+
+    def pause(self, partition: Partition) -> None:
+        self.calls += 1
+        self.paused.add(partition)
+
+    def resume(self, partition: Partition) -> None:
+        self.calls += 1
+        self.paused.remove(partition)
+
+
+class Hand:
+    """Two partitions of which a test takes on and finishes records."""
+
+    def __init__(self, partitions: int, active: int = 1000) -> None:
+        self.consumer: Any = FakeConsumer()
+        self.pauses = Pauses(in_hand_of_partition=10, active=active)
+        self.ours = {Partition("t", number): Progress(Partition("t", number)) for number in range(partitions)}
+        self.records: dict[Progress, list[InHand]] = {progress: [] for progress in self.ours.values()}
+        self.active = 0
+
+    def take_on(self, number: int, count: int) -> bool:
+        progress = self.ours[Partition("t", number)]
+        for offset in range(count):
+            self.records[progress].append(progress.started(offset, 1))
+            self.active += 1
+            is_too_much = self.pauses.took_on(progress, self.active)
+        return is_too_much
+
+    def finish(self, number: int, count: int) -> None:
+        progress = self.ours[Partition("t", number)]
+        for _ in range(count):
+            progress.finished(self.records[progress].pop(0))
+            self.active -= 1
+            self.pauses.finished(self.consumer, progress)
+
+    def may_poll(self, now: float) -> bool:
+        return self.pauses.may_poll(self.consumer, self.ours, self.active, now)
+
+    @property
+    def paused(self) -> list[int]:
+        return sorted(partition.number for partition in self.consumer.paused)
+
+
+def test_where_nothing_else_is_to_be_fetched_nothing_is_paused_for_a_while() -> None:
+    hand = Hand(partitions=1)
+    assert [hand.take_on(0, 9), hand.take_on(0, 1)] == [False, True]
+    assert not hand.may_poll(now=0.0)
+    hand.finish(0, 4)
+    assert not hand.may_poll(now=STILL * 0.9)
+    hand.finish(0, 1)
+    assert hand.may_poll(now=STILL * 2)
+    assert not hand.consumer.calls
+
+
+def test_what_stays_too_much_is_paused_so_that_kafka_is_polled_again() -> None:
+    hand = Hand(partitions=2)
+    for number in (0, 1):
+        hand.take_on(number, 10)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == [0, 1]
+    hand.finish(1, 5)
+    assert hand.paused == [0]
+    assert hand.may_poll(now=STILL)
+
+
+def test_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=0.0)
+    assert hand.paused == [0]
+    hand.finish(0, 5)
+    assert hand.paused == []
+
+
+def test_a_group_with_too_much_in_all_polls_again_at_half_of_it() -> None:
+    hand = Hand(partitions=2, active=8)
+    assert hand.take_on(0, 8)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == [0, 1]
+    hand.finish(0, 4)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == []
+
+
 def test_after_a_rebalance_in_the_middle_of_too_much_each_process_handles_what_it_has(
     broker: Broker, group: ConsumerGroup, services: list[Service]
 ) -> None:
@@ -95,7 +191,7 @@ def test_after_a_rebalance_in_the_middle_of_too_much_each_process_handles_what_i
             put(broker, f"key-{number}", 10, partition)
     limits = Limits(active=30, in_hand_of_partition=20, workers=2, drain=0.1)  # some of both partitions
     start(services, group, limits)
-    wait_for(lambda: services[0]._groups[0]._pauses._all_paused)
+    wait_for(lambda: services[0]._groups[0]._pauses._is_all_full)
     start(services, group, limits)  # takes a partition away, with all that is in hand of it
     (moved,) = wait_for(lambda: [*services[1]._groups[0]._progress])
     may_end.set()

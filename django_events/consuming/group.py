@@ -144,8 +144,7 @@ class GroupThread(threading.Thread):
         self._queues.wake(now)
         self._handing_out.hand_out(now)
         self._once_a_second(now)
-        self._pauses.resume_all_if_few(self._consumer, self._queues.active, self._progress)
-        polled = self._poll()
+        polled = self._poll(now)
         if collected or polled:
             self._wait = SHORTEST_WAIT
         elif self._running:
@@ -191,15 +190,17 @@ class GroupThread(threading.Thread):
 
     # ── Kafka to queues ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _poll(self) -> int:
+    def _poll(self, now: float) -> int:
         """Take what Kafka has, up to a bound; wait for it only when nothing runs that could end meanwhile."""
         self._settle_in()
         count = 0
         timeout = 0.0 if self._running else self._seconds_to_next_begin()
+        if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now):
+            return self._collect(block=min(timeout, LONGEST_WAIT))
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
-            self._take_on(record)
+            is_too_much = self._take_on(record)
             count += 1
-            if count >= POLLED_AT_LEAST and not self._workers.results.empty():
+            if is_too_much or (count >= POLLED_AT_LEAST and not self._workers.results.empty()):
                 break
         return count
 
@@ -214,17 +215,18 @@ class GroupThread(threading.Thread):
         due = min((moment for moment in moments if moment is not None), default=float("inf"))
         return min(max(due - time.monotonic(), 0.0), LONGEST_POLL)
 
-    def _take_on(self, record: ReceivedRecord) -> None:
+    def _take_on(self, record: ReceivedRecord) -> bool:
+        """Put the record into the queues of its handlers. Whether too much is in hand now."""
         if crash_points.armed:
             crash_points.reached("record-polled")
         progress = self._progress.get(record.partition)
         if progress is None:  # fetched just before the partition was lost
-            return
+            return False
         handlers = self._handlers[record.topic]
         in_hand = progress.started(record.offset, len(handlers))
         for handler in handlers:
             self._queues.add(Work(handler, record, progress, in_hand), in_hand.since)
-        self._pauses.took_on(self._consumer, progress, self._queues.active, self._progress)
+        return self._pauses.took_on(progress, self._queues.active)
 
     # ── queues to workers and back ───────────────────────────────────────────────────────────────────────────────
 

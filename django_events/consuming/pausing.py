@@ -6,49 +6,71 @@ from django_events.consuming.offsets import Progress
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.record import Partition
 
+STILL = 0.5
+"""Seconds for which a group polls nothing where nothing is to be fetched, before it pauses.
+
+A pause is dear: librdkafka throws away what it has fetched ahead, and may take half a second until it fetches again.
+Quick handlers are done with all they have by then. Callbacks of a rebalance come later by as much.
+"""
+
 
 class Pauses:
-    """A partition is paused by itself; the group pauses all. Fetching goes on at half of what is too much. Used by the
-    group's thread alone."""
+    """Partitions are paused for the sake of others that are to be fetched; fetching goes on at half of what is too
+    much. Where there are no others, polling stops for a while instead. Used by the group's thread alone."""
 
     def __init__(self, in_hand_of_partition: int, active: int) -> None:
         self._in_hand_of_partition = in_hand_of_partition
         self._active = active
+        self._full: set[Partition] = set()
+        """Too much of them is in hand."""
+        self._is_all_full = False
+        """Too much of the group is active."""
         self._paused: set[Partition] = set()
-        self._all_paused = False
+        self._still_since: float | None = None
+        """The moment (time.monotonic) since which nothing is to be fetched."""
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
         for partition in partitions:
-            is_paused = self._all_paused or partition in self._paused
-            (consumer.pause if is_paused else consumer.resume)(partition)
+            (consumer.pause if partition in self._paused else consumer.resume)(partition)
 
-    def took_on(
-        self, consumer: Consumer, progress: Progress, active: int, all_ours: Mapping[Partition, object]
-    ) -> None:
-        """A record of this partition was taken on; so many works of the group are active now."""
-        if progress.in_hand >= self._in_hand_of_partition and progress.partition not in self._paused:
-            self._paused.add(progress.partition)
-            consumer.pause(progress.partition)
-        if active >= self._active and not self._all_paused:
-            self._all_paused = True
-            for partition in all_ours.keys() - self._paused:
-                consumer.pause(partition)
+    def took_on(self, progress: Progress, active: int) -> bool:
+        """A record of this partition was taken on; so many works are active in the group. Whether it is too much."""
+        if progress.in_hand >= self._in_hand_of_partition:
+            self._full.add(progress.partition)
+        self._is_all_full |= active >= self._active
+        return self._is_all_full or progress.partition in self._full
+
+    def may_poll(self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float) -> bool:
+        """Whether to poll, with everything paused that is to give nothing; so many works of the group are active."""
+        if self._is_all_full and active <= self._active // 2:
+            self._is_all_full = False
+            for partition in self._paused - self._full:
+                self._resume(consumer, partition)
+        full = ours.keys() if self._is_all_full else ours.keys() & self._full
+        if not ours or full < ours.keys():
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = now
+        if self._still_since is not None and now - self._still_since < STILL:
+            return False
+        for partition in full - self._paused:
+            self._paused.add(partition)
+            consumer.pause(partition)
+        return True
 
     def finished(self, consumer: Consumer, progress: Progress) -> None:
         """A record of this partition is done with."""
-        if progress.partition in self._paused and progress.in_hand <= self._in_hand_of_partition // 2:
-            self._paused.discard(progress.partition)
-            if not self._all_paused:
-                consumer.resume(progress.partition)
-
-    def resume_all_if_few(self, consumer: Consumer, active: int, all_ours: Mapping[Partition, object]) -> None:
-        """Works were handled, wait for a retry, or are not ours any more: so many are active now."""
-        if self._all_paused and active <= self._active // 2:
-            self._all_paused = False
-            for partition in all_ours.keys() - self._paused:
-                consumer.resume(partition)
+        if progress.partition in self._full and progress.in_hand <= self._in_hand_of_partition // 2:
+            self._full.discard(progress.partition)
+            if progress.partition in self._paused and not self._is_all_full:
+                self._resume(consumer, progress.partition)
 
     def forget(self, partition: Partition) -> None:
         """The partition is not ours any more."""
+        self._full.discard(partition)
         self._paused.discard(partition)
+
+    def _resume(self, consumer: Consumer, partition: Partition) -> None:
+        self._paused.discard(partition)
+        consumer.resume(partition)
