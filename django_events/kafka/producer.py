@@ -46,6 +46,9 @@ TOPIC_ERRORS = frozenset(
 )
 """Refusals of the topic as a whole."""
 
+WARMING = 0.5
+"""Seconds that Kafka has for the second answer to a new producer."""
+
 _REPORTS_SERVED_EVERY = 500  # records; keeps the queue of delivery reports short during a long round
 
 _TROUBLE_BORNE = 10  # exceptions of one wait; the client has one fatal error, and it raises it once
@@ -101,7 +104,8 @@ class Producer:
         if not self._is_warm:
             # librdkafka asks for the producer's id 500 ms after it is made, unless an answer reaches it while it is
             # connected. The first answer may have come too early for that.
-            metadata = self._ask(timeout)
+            with suppress(BrokerUnavailable):  # it has answered: this is about half a second, not about whether it does
+                metadata = self._ask(min(timeout, WARMING))
             self._is_warm = True
         self._leaderless = {name: _leaderless(topic) for name, topic in metadata.topics.items() if topic.error is None}
 
