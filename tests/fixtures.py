@@ -17,6 +17,7 @@ from django_events import ConsumerGroup, broadcasting, handlers, topics
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import spec
+from django_events.producing.immediate import immediate
 from tests.broker import Broker
 from tests.processes import Site
 from tests.services import REQUIRED, installing
@@ -34,6 +35,13 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 """How the processes of a group share its partitions, and the options for it. With the protocol ``consumer`` (KIP-848)
 it is the broker that knows the session time-out; with ``range`` all partitions are taken from all at each change."""
+
+
+@pytest.fixture(autouse=True)
+def no_producer_of_an_earlier_test() -> Iterator[None]:
+    """What ``send_now`` keeps for a process is of the Kafka, and of the settings, of one test."""
+    yield
+    immediate._discard()
 
 
 @pytest.fixture
