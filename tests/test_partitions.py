@@ -11,6 +11,7 @@ import pytest
 
 from django_events import Topic
 from django_events.kafka import config
+from django_events.kafka.partitioning import partition_of
 from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
 from django_events.producing.immediate import immediate
@@ -68,3 +69,19 @@ def test_keys_of_events_lie_where_java_puts_them(broker: Broker) -> None:
         topic.send_many_now([topic.event({}, key=key) for key in TEXTS], timeout=30)
     immediate._discard()
     assert found_in_kafka(broker, "keys") == java_chooses(key.encode() for key in TEXTS)
+
+
+@pytest.mark.parametrize(
+    "partitioner", ["murmur2", "murmur2_random", "consistent", "consistent_random", "fnv1a", "fnv1a_random"]
+)
+def test_we_know_beforehand_where_librdkafka_puts_a_key(broker: Broker, partitioner: str) -> None:
+    keys = {key for key in some_keys() if key}  # for an empty one, some of them choose any partition
+    broker.create("keys", PARTITIONS)
+    producer = Producer(config.producer_options() | {"partitioner": partitioner})
+    producer.connect(30)
+    producer.send(((n, Record("keys", key, b"", [])) for n, key in enumerate(keys)), 60)
+    assert found_in_kafka(broker, "keys") == {key: partition_of(key, PARTITIONS, partitioner) for key in keys}
+
+
+def test_a_partitioner_that_does_not_go_by_keys_is_known_as_such() -> None:
+    assert partition_of(b"key", PARTITIONS, "random") is None

@@ -3,7 +3,9 @@
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from confluent_kafka.admin import NewTopic
 from django.db import transaction
 
 from django_events import Topic
+from django_events.kafka import config
+from django_events.kafka.producer import Producer
+from django_events.kafka.record import Record
 from django_events.models import OutgoingEvent
 from django_events.testing import saved_events, sending
 from tests.broker import Broker
@@ -61,14 +66,33 @@ def relay(parts: Broker, transactional_db: None) -> Iterator[None]:
         yield
 
 
-def create(broker: Broker, name: str, copies: list[list[int]]) -> Topic[dict[str, Any]]:
+def create(broker: Broker, name: str, copies: list[list[int]], **options: str) -> Topic[dict[str, Any]]:
     """A topic whose partitions are on these nodes, the first of each being its leader."""
-    config = {"min.insync.replicas": str(min(2, len(copies[0])))}
-    new = NewTopic(broker.prefix + name, replica_assignment=copies, num_partitions=len(copies), config=config)
+    options = {"min.insync.replicas": str(min(2, len(copies[0])))} | options
+    new = NewTopic(broker.prefix + name, replica_assignment=copies, num_partitions=len(copies), config=options)
     for answer in broker.admin.create_topics([new]).values():
         answer.result()
     wait_for(lambda: leaders(broker, name) == [nodes[0] for nodes in copies])
     return Topic(name, dict[str, Any])
+
+
+def unread_bytes(address: str) -> int:
+    """What connections of a server on this machine have brought, and it has not read (proc(5), /proc/net/tcp)."""
+    port = f"{int(address.rpartition(':')[2]):04X}"
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    rows = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
+    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{port}") and row[3] == "01")
+
+
+def nothing_more_comes(address: str) -> Callable[[], bool]:
+    """A condition: something has come that is not read, and no more of it during 25 looks."""
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(unread_bytes(address))
+        return len(seen) > 25 and seen[-1] > 0 and len(set(seen[-25:])) == 1
+
+    return look
 
 
 def leaders(broker: Broker, name: str) -> list[int]:
@@ -145,3 +169,23 @@ def test_late_acknowledgements_are_waited_for(cluster: KafkaCluster, parts: Brok
     wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
     assert all_in_order(parts, "slow", 100)
     assert len(parts.read("slow")) == 100  # in time, so nothing was sent twice
+
+
+def test_nothing_overtakes_the_first_batch_of_a_producer_when_it_is_refused(
+    cluster: KafkaCluster, parts: Broker
+) -> None:
+    """The broker does not know the producer yet, so it would take what is on its way behind."""
+    create(parts, "small", [[AWAY]], **{"max.message.bytes": "2000"})
+    producer = Producer(config.producer_options() | {"batch.num.messages": 4})
+    producer.connect(30)  # librdkafka has another batch of a partition on its way while that has less than 5 records
+    records = [(n, Record("small", b"key", b"%d" % n + b" " * (3_000 if n == 3 else 1), [])) for n in range(100)]
+    cluster.nodes[AWAY].pause()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(producer.send, records, PATIENT)
+        wait_for(nothing_more_comes(cluster.nodes[AWAY].address))
+        cluster.nodes[AWAY].resume()
+        deliveries = sending.result(PATIENT)
+    assert 3 in deliveries.row_errors
+    wait_for(lambda: leaders(parts, "small") == [AWAY])
+    assert [record.payload for record in parts.read("small")] == [0]
+    assert deliveries.acknowledged == [0]

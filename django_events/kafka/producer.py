@@ -1,12 +1,13 @@
 """One librdkafka producer, and what became of the records that it was given.
 
-Records of one call reach each partition in the order given, and nothing is sent after the first failure.
+Records of one call reach each partition in the order given, and nothing is sent after the first failure. Those that are
+the first of this producer for their partition go ahead of the others (``first_records``).
 """
 
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from django_events import crash_points
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import clients, names
 from django_events.kafka.errors import LastError, explained, no_answer, remedy_of
-from django_events.kafka.record import Record
+from django_events.kafka.first_records import FirstRecords, Sent
 
 ROW_ERRORS = frozenset(
     {
@@ -48,6 +49,9 @@ TOPIC_ERRORS = frozenset(
 
 WARMING = 0.5
 """Seconds that Kafka has for the second answer to a new producer."""
+
+AFTER_FATAL = 1.0
+"""Seconds for which reports are waited for after a fatal error of the client."""
 
 _REPORTS_SERVED_EVERY = 500  # records; keeps the queue of delivery reports short during a long round
 
@@ -90,6 +94,7 @@ class Producer:
         self._pid = os.getpid()
         self._leaderless: dict[str, list[int]] = {}
         """By wire name of each topic that is there, its partitions without leader."""
+        self._first_records = FirstRecords(str(options.get("partitioner")))
         self._is_warm = False
         self._produced = 0
         self._reports: list[_Report] = []
@@ -107,7 +112,9 @@ class Producer:
             with suppress(BrokerUnavailable):  # it has answered: this is about half a second, not about whether it does
                 metadata = self._ask(min(timeout, WARMING))
             self._is_warm = True
-        self._leaderless = {name: _leaderless(topic) for name, topic in metadata.topics.items() if topic.error is None}
+        there = {name: topic for name, topic in metadata.topics.items() if topic.error is None}
+        self._leaderless = {name: _leaderless(topic) for name, topic in there.items()}
+        self._first_records.learn({name: len(topic.partitions) for name, topic in there.items()})
 
     def _ask(self, timeout: float) -> ClusterMetadata:
         try:
@@ -131,20 +138,33 @@ class Producer:
             return "Kafka does not have it, and it was not created"
         return f"partition {', '.join(map(str, missing))} has no leader" if missing else None
 
-    def send(self, records: Iterable[tuple[int, Record]], timeout: float) -> Deliveries:
+    def send(self, records: Iterable[Sent], timeout: float) -> Deliveries:
         """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
         self._produced, self._reports, self._last_error.error = 0, [], None
         deadline = time.monotonic() + timeout
-        trouble = self._produce(records, deadline)
-        if crash_points.armed:
-            crash_points.reached("produced-not-acknowledged")
-        trouble += self._wait(deadline)
+        first, others = self._first_records.split(records)
+        trouble = self._exchange(first, deadline)
+        if not trouble and self._all_are_acknowledged():
+            self._first_records.have_arrived(first)
+            trouble = self._exchange(others, deadline)
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
             trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
         result.other_errors.extend(trouble)
         self.spent = bool(result.failure)
         return result
+
+    def _exchange(self, records: Sequence[Sent], deadline: float) -> list[str]:
+        """Hand the records over and wait until each is reported; what went wrong besides the reports."""
+        if not records:
+            return []
+        trouble = self._produce(records, deadline)
+        if crash_points.armed:
+            crash_points.reached("produced-not-acknowledged")
+        return trouble + self._wait(deadline)
+
+    def _all_are_acknowledged(self) -> bool:
+        return len(self._reports) == self._produced and not any(error for _, _, error in self._reports)
 
     def _what_is_to_be_mended(self) -> str:
         """What has happened during this ``send`` that only a person can mend, such as a password that was changed."""
@@ -167,7 +187,7 @@ class Producer:
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._client))
 
-    def _produce(self, records: Iterable[tuple[int, Record]], deadline: float) -> list[str]:
+    def _produce(self, records: Sequence[Sent], deadline: float) -> list[str]:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""
         checked = 0
         wire_names: dict[str, str] = {}
@@ -203,7 +223,8 @@ class Producer:
     def _wait(self, deadline: float) -> list[str]:
         """Wait until every record is reported, in slices, so that a signal to the process is seen.
 
-        A fatal error of the client comes out of ``flush`` in front of the reports that tell which records it hit.
+        A fatal error of the client comes out of ``flush`` in front of the reports that tell which records it hit. Of
+        records that were on their way behind those, the client never reports.
         """
         trouble: list[str] = []
         while (seconds_left := deadline - time.monotonic()) > 0 and len(trouble) < _TROUBLE_BORNE:
@@ -212,6 +233,7 @@ class Producer:
                     break
             except (KafkaException, SystemError) as error:
                 trouble.append(_text(error))
+                deadline = min(deadline, time.monotonic() + AFTER_FATAL)
         return trouble
 
 

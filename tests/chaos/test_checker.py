@@ -335,6 +335,12 @@ def test_a_call_may_be_repeated_after_the_handler_has_failed_with_an_event_of_th
     assert rules_broken([*facts, *calls, other]) == broken
 
 
+def test_a_letter_that_was_long_on_its_way_may_be_repeated() -> None:
+    late = [msgspec.structs.replace(fact, at=80) if isinstance(fact, Buried) else fact for fact in good()]
+    history = [*late, letter(85), Fault(at=49, kind="broker", hits=("kafka",), until=51)]
+    assert "repeated_letters_are_explained" not in rules_broken(history)
+
+
 def test_slowness_is_no_violation_once_something_may_be_broken() -> None:
     history = [fact for fact in delivered_late() if not isinstance(fact, Phase)]
     assert rules_broken([*history, Phase(at=1, name="faults")]) == set()

@@ -32,10 +32,14 @@ def letters_are_as_the_event(evidence: Evidence) -> Iterator[Violation]:
 
 
 def repeated_letters_are_explained(evidence: Evidence) -> Iterator[Violation]:
-    """A record has two dead letters of one handler only if a fault hit a process that called it, or Kafka."""
+    """A record has two dead letters of one handler only if a fault hit a process that called it, or Kafka.
+
+    From its first call on: a letter that Kafka does not acknowledge can be on its way for long.
+    """
     for (handler, place), letters in evidence.letters.items():
-        actors = {call.actor for call in evidence.calls.get((handler, place), ())}
-        if len(letters) > 1 and not evidence.is_explained(actors, letters[0].at, letters[-1].at):
+        calls = evidence.calls.get((handler, place), ())
+        begin = min(letters[0].at, *(call.at for call in calls))
+        if len(letters) > 1 and not evidence.is_explained({call.actor for call in calls}, begin, letters[-1].at):
             what = f"{handler} has {len(letters)} dead letters for event {letters[0].event}, and no fault explains it"
             yield Violation(what=what, events=(letters[0].event,), handler=handler)
 
