@@ -119,6 +119,20 @@ def test_what_ends_a_thread_is_raised_by_wait_and_at_the_end(broker: Broker, mon
     assert service.stop()
 
 
+def test_what_ends_a_thread_in_the_moment_of_the_look_is_raised_too(monkeypatch: Any) -> None:
+    service = Service([Readers("readers").group])
+    service._has_begun = True
+    (group,) = service._groups
+
+    def has_just_ended() -> bool:
+        group.error = ConsumerFailed("fenced")
+        return False
+
+    monkeypatch.setattr(group, "is_alive", has_just_ended)
+    with pytest.raises(ConsumerFailed, match="fenced"):
+        service.wait(0)
+
+
 def test_what_ends_a_thread_early_ends_the_start(broker: Broker, settings: Any) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": {"session.timeout.ms": -1}}
     readers = Readers("readers")

@@ -213,8 +213,8 @@ class Service:
 
     def _is_over(self) -> bool:
         """Whether it has ended, or nobody but ``stop`` can help it any more. Raises what has ended a thread."""
-        self._raise_errors()
         ended = [not thread.is_alive() for thread in self._threads]
+        self._raise_errors()  # after the look: a thread says what ends it before it ends
         return all(ended) if self._is_stopping else any(ended)
 
     def _raise_errors(self) -> None:
