@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, sharing, slowness, trying
@@ -536,6 +536,32 @@ def test_a_transaction_that_one_event_leaves_open_takes_nothing_from_the_others(
 
     assert {type(outcome) for outcome in tried(group, 5)} == {Handled}
     assert entered() == [1, 2, 3, 4]
+
+
+def test_a_connection_that_cannot_be_closed_is_replaced_and_fails_no_event(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    """Else all events of the unit would fail, with those that are handled already."""
+    broken: list[int] = []
+
+    def fail() -> None:
+        raise InterfaceError("the connection is closed already")
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        enter(event)
+        if not broken:
+            broken.append(event.payload["n"])
+            connection.errors_occurred = True
+            connection.close_if_unusable_or_obsolete = fail  # type: ignore[method-assign]
+
+    workers: Workers[str] = Workers(1, "units")
+    workers.submit(Unit("all", group.handlers[0], [record(number) for number in range(3)], 1))
+    result = workers.results.get(timeout=60)
+    workers.stop(30)
+    assert {type(outcome) for outcome in result.outcomes} == {Handled}
+    assert broken == [0]
+    assert entered() == [0, 1, 2]
 
 
 def test_an_offset_that_moves_is_not_reported_as_held_back(

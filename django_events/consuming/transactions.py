@@ -37,13 +37,17 @@ def works(using: str) -> bool:
 
 
 def prepare_connections() -> None:
-    """Before a handler: forget logged queries, and replace connections that an error has left unusable."""
+    """Before a handler: forget logged queries, and replace connections that an error has left unusable. Raises nothing:
+    what the database says of an old connection is no failure of who gets the new one."""
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()
         # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
         connection.health_check_done = False  # type: ignore[attr-defined]
         if connection.errors_occurred or _autocommit_changed(connection) or _is_too_old(connection):
-            connection.close_if_unusable_or_obsolete()
+            try:
+                connection.close_if_unusable_or_obsolete()
+            except DatabaseError:  # it cannot even be closed
+                _drop(connection)
 
 
 def close_obsolete_connections() -> None:
@@ -58,9 +62,14 @@ def drop_open_transactions() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             logger.error("A handler left a transaction open in database %r; it is rolled back", connection.alias)
-            del connections[connection.alias]  # Django's state of the connection cannot be mended
-            with suppress(Exception):
-                connection.connection.close()
+            _drop(connection)  # Django's state of the connection cannot be mended
+
+
+def _drop(connection: BaseDatabaseWrapper) -> None:
+    """Forget the connection. Who asks for the database next gets a new one."""
+    del connections[connection.alias]
+    with suppress(Exception):
+        connection.connection.close()
 
 
 def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
