@@ -60,6 +60,19 @@ def test_what_is_sent_after_the_start_is_handled_with_both_protocols(protocol: s
     assert not [thread for thread in threading.enumerate() if "-readers" in thread.name or "-others" in thread.name]
 
 
+def test_a_process_for_which_no_partition_is_left_has_started_with_both_protocols(
+    protocol: str, broker: Broker
+) -> None:
+    broker.create(TOPIC, partitions=1)
+    readers = Readers("readers")
+    with Service([readers.group]) as first:
+        with Service([readers.group]) as second:
+            partitions = [each for service in (first, second) for each in service._groups[0].partitions]
+            assert len(partitions) == 1
+        broker.put(TOPIC, BODY, key=b"ann")
+        wait_for(lambda: readers.read == ["ann"])
+
+
 def test_a_start_without_all_partitions_says_what_is_missing_and_leaves_nothing_running(
     broker: Broker, settings: Any
 ) -> None:

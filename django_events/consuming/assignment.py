@@ -19,22 +19,27 @@ ANSWER = 5.0
 
 
 def wait(groups: Sequence[GroupThread], raise_errors: Callable[[], None], timeout: float) -> str:
-    """Wait until each group has heard from Kafka what it has, and each partition is some member's.
+    """Wait until each group has heard from Kafka what it has, or Kafka tells that this is nothing, and each partition is
+    some member's.
 
     Returns nothing then, and what is missing after ``timeout`` seconds. ``raise_errors`` is called again and again:
     what it raises ends the wait.
     """
     deadline = time.monotonic() + timeout
+    ask_at = 0.0
+    heard: list[bool] = []
     while True:
         raise_errors()
-        unheard = [thread.group.name for thread in groups if not thread.ready.is_set()]
-        missing = f"Kafka has given {', '.join(unheard)} no partitions in this process" if unheard else ""
-        is_late = time.monotonic() >= deadline
-        if is_late or not unheard:
-            missing = _unassigned(groups, deadline) or missing
-        if is_late or not missing:
-            return missing
-        time.sleep(LOOK if unheard else ASKED_AGAIN)
+        now = time.monotonic()
+        if heard != (heard := [thread.ready.is_set() for thread in groups]):
+            ask_at = now
+        is_late = now >= deadline
+        if is_late or (now >= ask_at and all(thread.member_id for thread in groups)):
+            missing = _unassigned(groups, deadline)
+            if is_late or not missing:
+                return missing
+            ask_at = time.monotonic() + ASKED_AGAIN
+        time.sleep(LOOK)
 
 
 def _unassigned(groups: Sequence[GroupThread], deadline: float) -> str:
@@ -45,6 +50,7 @@ def _unassigned(groups: Sequence[GroupThread], deadline: float) -> str:
             topics=thread.group.sources,
             member_id=thread.member_id,
             partitions=thread.partitions,
+            has_heard=thread.ready.is_set(),
         )
         for thread in groups
     ]

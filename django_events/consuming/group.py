@@ -53,7 +53,8 @@ class GroupThread(threading.Thread):
         self.prepared = threading.Event()
         """Set when the topics of the group were looked for, and created where they can be."""
         self.member_id = ""
-        """What Kafka called this member when partitions were last assigned. Other threads may read it."""
+        """What Kafka called this member when partitions were last assigned, or until then, a moment ago. Other threads
+        may read it."""
         self.records_done = 0
         """Records that all handlers are done with. Other threads may read it."""
         self.polled_at = float("-inf")
@@ -173,6 +174,8 @@ class GroupThread(threading.Thread):
             if self._letter_writer.error:  # what it had would hold its keys for ever
                 raise self._letter_writer.error
             self._commit_due = now + self._limits.commit_interval
+            if not self.ready.is_set():
+                self.member_id = self._consumer.member_id
             self._commit(self._progress, wait=False)
             self._slowness.look(self._progress.values(), self._queues)
 

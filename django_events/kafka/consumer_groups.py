@@ -40,6 +40,8 @@ class Member:
     """What Kafka calls it."""
     partitions: tuple[Partition, ...]
     """What it has now."""
+    target: tuple[Partition, ...] = ()
+    """What the broker wants it to have, with the protocol ``consumer``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class Membership:
     member_id: str
     partitions: Collection[Partition]
     """What it has heard that it has."""
+    has_heard: bool = True
+    """Whether it has heard anything. With the protocol ``consumer`` a member that gets no partitions never does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +129,8 @@ def survey(groups: Mapping[str, Collection[str] | None], timeout: float) -> list
 
 
 def unassigned(memberships: Collection[Membership], timeout: float) -> list[str]:
-    """What stands in the way of these groups having all partitions of their topics: those that no member has, and
-    topics that are missing, in words. Empty if nothing does.
+    """What stands in the way of these groups having all partitions of their topics: those that no member has, those
+    that a member here is about to hear of, and topics that are missing, in words. Empty if nothing does.
 
     What Kafka has given to one of these members counts when the member has heard of it.
 
@@ -140,7 +144,10 @@ def unassigned(memberships: Collection[Membership], timeout: float) -> list[str]
     for each in memberships:
         missing = _missing(each.topics, cluster)
         found += [f"Kafka does not have the topic {topic}, which {each.group} handles" for topic in missing]
-        others = [member for member in described[each.group][1] if member.member_id != each.member_id]
+        state, group_members = described[each.group]
+        others = [member for member in group_members if member.member_id != each.member_id]
+        if not each.has_heard and not (state == "stable" and _is_to_have_none(each.member_id, group_members)):
+            found.append(f"Kafka has given {each.group} no partitions in this process")
         taken = {*each.partitions, *(partition for member in others for partition in member.partitions)}
         free = [
             f"{topic}[{number}]"
@@ -184,13 +191,23 @@ def _state_and_members(name: str, answer: "Future[Any]", last_error: LastError) 
 
 
 def _member(found: Any) -> Member:
-    assigned = found.assignment.topic_partitions if found.assignment else []
     return Member(
         client_id=found.client_id,
         host=found.host.removeprefix("/"),
         member_id=found.member_id,
-        partitions=tuple(sorted(Partition(names.off_wire(each.topic), each.partition) for each in assigned)),
+        partitions=_assigned(found.assignment),
+        target=_assigned(found.target_assignment),
     )
+
+
+def _assigned(assignment: Any) -> tuple[Partition, ...]:
+    found = assignment.topic_partitions if assignment else []
+    return tuple(sorted(Partition(names.off_wire(each.topic), each.partition) for each in found))
+
+
+def _is_to_have_none(member_id: str, group_members: Collection[Member]) -> bool:
+    """Whether this member is in the group, and is to have no partitions."""
+    return any(each.member_id == member_id and not each.partitions and not each.target for each in group_members)
 
 
 def _is_unknown(answer: "Future[Any]") -> bool:
