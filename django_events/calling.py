@@ -85,13 +85,15 @@ def contradictions(
         yield "it is idempotent and has shared_transaction=, but no transaction of ours. Remove it"
     if calling.using is not None and not has_transaction:
         yield "it is idempotent and has using=, but no transaction of ours. Remove it, or make it exactly_once"
-    bounds = {"max_outstanding": max_outstanding, "max_outstanding_in_all": max_outstanding_in_all}
-    for name, bound in bounds.items():
+    bounds = {
+        "max_outstanding": (max_outstanding, "of one partition", "A process that has no other waits each time, though"),
+        "max_outstanding_in_all": (max_outstanding_in_all, "of all partitions together", "So"),
+    }
+    for name, (bound, whose, so) in bounds.items():
         if calling.batch and calling.batch.wait and calling.batch.size > bound:
-            whose = "one partition" if name == "max_outstanding" else "all partitions together"
             yield (
                 f"it waits {calling.batch.wait:g} s for lists of {calling.batch.size:,} events, but its group stops "
-                f"fetching at {bound:,} events of {whose} ({name}={bound}), which never fill a list. Use a smaller "
+                f"fetching at {bound:,} events {whose} ({name}={bound}). {so} no list is ever full. Use a smaller "
                 "Batch(size=…), or raise it"
             )
 
