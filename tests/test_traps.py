@@ -78,6 +78,12 @@ def roll_back_by_hand() -> None:
     connection.connection.execute("ROLLBACK")
 
 
+def commit_by_hand_and_go_on() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("commit")
+    Account.objects.create(name="in a transaction of its own")
+
+
 def demand_a_rollback() -> None:
     transaction.set_rollback(True)
 
@@ -96,6 +102,7 @@ def open_a_durable_transaction() -> None:
         close_the_connection,
         close_the_connection_and_go_on,
         roll_back_by_hand,
+        commit_by_hand_and_go_on,
         demand_a_rollback,
         open_a_durable_transaction,
     ],

@@ -20,7 +20,7 @@ from django_events.consuming.calls import noted
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
 from django_events.consuming.reading import mark_of
 from django_events.consuming.tracing import call_among, traced
-from django_events.consuming.transactions import check_unbroken, works
+from django_events.consuming.transactions import check_unbroken, refusing_its_end, works
 from django_events.events import Event
 from django_events.exceptions import HandlerTransactionBroken
 from django_events.failures import name_of
@@ -101,7 +101,7 @@ class Attempt:
     def _in_transaction(self, fresh: Events, using: str) -> int:
         """Call the handler; return how many of the events it is done with. The others lose their marks again."""
         driver = connections[using].connection
-        with in_database_of_handler(using):
+        with in_database_of_handler(using), refusing_its_end(connections[using], str(self.handler)):
             if self.handler.calling.batch:
                 self._call(fresh)
                 done = len(fresh)

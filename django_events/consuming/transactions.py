@@ -1,8 +1,10 @@
 """Looking after Django's database connections around handlers: what they leave open, and what they break."""
 
 import logging
+import re
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -23,6 +25,25 @@ def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: str) -
     problem = _problem(connection, driver)
     if problem:
         raise HandlerTransactionBroken(f"Handler {handler} returned, but {problem}. None of its effects is committed.")
+
+
+_ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b(?!\s+((WORK|TRANSACTION)\s+)?TO\b)", re.I)
+"""A statement that ends a transaction, and not one of its savepoints."""
+
+
+def refusing_its_end(connection: BaseDatabaseWrapper, handler: str) -> AbstractContextManager[None]:
+    """While this is open, a statement that would end the transaction raises HandlerTransactionBroken. After a COMMIT
+    the driver begins another transaction by itself, so that nobody would notice."""
+
+    def execute(run: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
+        if isinstance(sql, str) and (found := _ENDS.match(sql)):
+            raise HandlerTransactionBroken(
+                f"Handler {handler} executes {found[1].upper()}, but its transaction is ended for it, together with the "
+                "mark that its event is processed. Remove the statement, or make the handler idempotent."
+            )
+        return run(sql, *arguments)
+
+    return connection.execute_wrapper(execute)
 
 
 def works(using: str) -> bool:
