@@ -94,6 +94,7 @@ class Pool:
         self.handlers: list[str] = []
         self.sizes: list[int] = []
         self.units: list[Any] = []
+        self.submitted: list[Any] = []
         self.known = Sharing()
 
     def sharing(self, handler: str) -> Sharing:
@@ -103,6 +104,7 @@ class Pool:
         self.handlers.append(unit.handler.name)
         self.sizes.append(len(unit.records))
         self.units.append(unit.subject)
+        self.submitted.append(unit)
 
 
 @pytest.mark.parametrize("concurrency", [1, None])
@@ -204,6 +206,22 @@ def test_after_a_hook_of_the_handler_no_more_is_marked_than_it_lets_be_done(
     known = Sharing()
     tried(group, 4, known)
     assert known.most == 6, "3 up to the hook, and twice as many after the rest had none"
+
+
+def test_of_a_handler_that_always_registers_a_hook_no_event_is_marked_in_vain(
+    topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        transaction.on_commit(lambda: None)
+
+    known = Sharing()
+    tried(group, 10, known)
+    unmarked: list[Any] = []
+    monkeypatch.setattr(ProcessedEvent.objects, "unmark", lambda keys, using: unmarked.append(keys))
+    assert {type(outcome) for outcome in tried(group, 10, known, first=10)} == {Handled}
+    assert unmarked == []
+    assert known.most == 1
 
 
 def test_the_other_keys_do_not_wait_in_the_unit_of_a_slow_event(
@@ -499,6 +517,50 @@ def test_of_a_batch_only_the_events_that_another_transaction_has_wait(
     assert isinstance(outcomes[3], Postponed)
     assert isinstance(outcomes[11], Postponed)
     assert entered() == [number for number in range(20) if number not in (3, 11)]
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=20)])
+def test_events_that_another_transaction_has_are_waited_for_once(
+    topic: Topic[Payload],
+    group: ConsumerGroup,
+    other: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: Batch | None,
+) -> None:
+    monkeypatch.setattr(trying, "PATIENCE", 0.05)
+    monkeypatch.setattr(trying, "IMPATIENCE", 0.01)
+    waits: list[float] = []
+    mark_processed = ProcessedEvent.objects.mark_processed
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        waits.append(options["patience"])
+        return mark_processed(*arguments, **options)
+
+    monkeypatch.setattr(ProcessedEvent.objects, "mark_processed", noted)
+
+    def handle(given: Any) -> None:
+        for event in given if isinstance(given, list) else [given]:
+            enter(event)
+
+    declare(group, topic, handle, batch)
+    insert_mark(other, group.handlers[0], 3)
+    assert [at for at, outcome in enumerate(tried(group, 5)) if isinstance(outcome, Postponed)] == [3]
+    assert waits[0] == 0.05
+    assert {*waits[1:]} == {0.01}
+
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    works = [Work(group.handlers[0], record(n), progress, progress.started(n, 1)) for n in (3, 5)]
+    works[0].postponed(1.0, 0.0)
+    for work in works:
+        queues.add(work, 0.0)
+    pool.count = 1
+    HandingOut(group.handlers, queues, pool, None).hand_out(0.0)  # type: ignore[arg-type]
+    again = pool.submitted[0]
+    assert len(again.records) == 2
+    waits.clear()
+    Workers._try(Workers(0, "none"), again)
+    assert {*waits} == {0.01}
+    assert entered() == [0, 1, 2, 4, 5]
 
 
 def test_a_batch_of_which_another_transaction_has_all_is_not_halved_without_end(

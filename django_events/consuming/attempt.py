@@ -54,8 +54,8 @@ class Attempt:
     """Seconds for which a mark that another transaction has just inserted is waited for."""
     called: Callable[[float], None] = field(default=lambda seconds: None)
     """Told how many seconds each call has taken, also one that raised."""
-    ended_by_hook: bool = field(default=False, init=False)
-    """Whether the transaction took no more events because the handler had registered an on_commit hook."""
+    has_hook: bool = field(default=False, init=False)
+    """Whether the handler has registered an on_commit hook of its own: then the transaction takes no more events."""
     _seconds: list[float] = field(default_factory=list)
 
     def outcomes(self) -> list[Outcome]:
@@ -118,8 +118,8 @@ class Attempt:
             with call_among(self.handler, event, self.events):
                 self._call([event])
             check_unbroken(connections[using], driver, str(self.handler))
-            self.ended_by_hook = done < len(fresh) and _has_hooks_of_its_own(using, hooks)
-            if self.ended_by_hook or not self.go_on():
+            self.has_hook = _has_hooks_of_its_own(using, hooks)
+            if self.has_hook or not self.go_on():
                 return done
         return len(fresh)
 

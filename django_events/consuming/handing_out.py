@@ -102,5 +102,12 @@ class HandingOut:
         self._units_of[handler.name] += 1
         for work in works:
             work.handed_out(now)
-        records = [work.record for work in works]
-        self._workers.submit(Unit(works, handler, records, works[0].attempts + 1, [work.progress for work in works]))
+        unit = Unit(
+            works,
+            handler,
+            [work.record for work in works],
+            works[0].attempts + 1,
+            [work.progress for work in works],
+            has_waited=any(work.delays for work in works),
+        )
+        self._workers.submit(unit)

@@ -50,6 +50,6 @@ class Sharing:
             self._apart_until = time.monotonic() + APART
 
     def committed(self, done: int, *, by_hook: bool) -> None:
-        """A transaction was committed with so many events. After a hook of the handler's the next one marks as many, so
-        that marks are seldom inserted in vain; else it may have twice as many as this could have had."""
+        """A transaction was committed with so many events. Where the last of them registered a hook, the next one marks
+        as many, so that marks are seldom inserted in vain; else it may have twice as many as this could have had."""
         self.most = done if by_hook else min(self.most * 2, MOST)

@@ -19,7 +19,7 @@ from django_events.models.conflicts import conflict_of
 from django_events.models.processed import PATIENCE
 
 IMPATIENCE = 0.05
-"""Seconds for which the mark of an event is waited for in parts of a batch, after it was in vain with the whole."""
+"""Seconds for which the marks of events are waited for that others hold, once that was in vain for one of them."""
 
 MOST_WAITS = 40
 """So often; enough for the search for four locked events of a thousand. After that, parts with one wait as a whole."""
@@ -46,8 +46,11 @@ class Trial:
         number: int,
         sharing: Sharing,
         may_begin: Callable[[int], bool],
+        *,
+        has_waited: bool = False,
     ) -> None:
-        """``number``: which attempt it is, from 1. ``may_begin``: whether the record at this position may be begun."""
+        """``number``: which attempt it is, from 1. ``may_begin``: whether the record at this position may be begun.
+        ``has_waited``: whether a try of one of the records could not take place, as when others hold its mark."""
         self._handler = handler
         self._records = records
         self._number = number
@@ -59,7 +62,7 @@ class Trial:
         self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
-        self._waits = 0
+        self._waits = int(has_waited)
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
@@ -85,12 +88,17 @@ class Trial:
     def _alone(self, at: int) -> None:
         prepare_connections()
         try:
-            (outcome,) = attempt(lambda: Attempt(self._handler, self._given([at]), called=self._sharing.called))
+            (outcome,) = attempt(partial(self._single, at))
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
+            self._waits += isinstance(error, Locked)
             outcome = outcome_of(error, self._handler, self._records[at])
         finally:
             drop_open_transactions()
         self._came_out(at, outcome)
+
+    def _single(self, at: int) -> Attempt:
+        self._last = Attempt(self._handler, self._given([at]), patience=self._patience, called=self._sharing.called)
+        return self._last
 
     # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +112,7 @@ class Trial:
             if len(ready) == 1:
                 self._one_by_one(ready)
                 if self._outcomes[ready[0]] is HANDLED:
-                    self._sharing.committed(1, by_hook=False)
+                    self._sharing.committed(1, by_hook=self._last.has_hook)
             elif ready:
                 self._share(ready)
             # What a transaction has left is next, before all that comes after it.
@@ -116,7 +124,13 @@ class Trial:
 
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
-        shared = Attempt(self._handler, self._given(positions), self._has_time, called=self._sharing.called)
+        shared = Attempt(
+            self._handler,
+            self._given(positions),
+            self._has_time,
+            patience=self._patience,
+            called=self._sharing.called,
+        )
         outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
@@ -125,7 +139,7 @@ class Trial:
             self._one_by_one(positions)
             return
         done = sum(outcome is not NOT_BEGUN for outcome in outcomes)
-        self._sharing.committed(done, by_hook=shared.ended_by_hook)
+        self._sharing.committed(done, by_hook=shared.has_hook)
         for at, outcome in zip(positions, outcomes, strict=True):
             self._outcomes[at] = outcome
 
@@ -140,8 +154,7 @@ class Trial:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            patience = IMPATIENCE if self._waits else PATIENCE
-            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready, patience)))
+            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready)))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
@@ -149,8 +162,8 @@ class Trial:
                 drop_open_transactions()
                 parts += reversed(self._after_failure(ready, error))
 
-    def _listed(self, positions: Sequence[int], patience: float) -> Attempt:
-        return Attempt(self._handler, self._given(positions), patience=patience)
+    def _listed(self, positions: Sequence[int]) -> Attempt:
+        return Attempt(self._handler, self._given(positions), patience=self._patience)
 
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
@@ -160,7 +173,6 @@ class Trial:
             self._came_out(named, outcome_of(cause, self._handler, self._records[named]))
             return [[at for at in positions if at != named]]
         outcome = outcome_of(error, self._handler, self._records[positions[0]])
-        self._waits += isinstance(error, Locked)
         may_part = not isinstance(outcome, Postponed) or (isinstance(error, Locked) and self._waits <= MOST_WAITS)
         if len(positions) == 1 or not may_part:
             for at in positions:
@@ -184,7 +196,13 @@ class Trial:
         try:
             return try_it(), None
         except BaseException as error:
+            self._waits += isinstance(error, Locked)
             return [], error
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for which marks that others hold are waited for."""
+        return IMPATIENCE if self._waits else PATIENCE
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._until

@@ -36,6 +36,8 @@ class Unit(Generic[Subject]):
     """Which attempt it is, from 1."""
     partitions: Sequence[Progress] = ()
     """Where each of the records comes from: what is being given up is not begun. Empty: nothing is."""
+    has_waited: bool = False
+    """Whether a try of one of the records could not take place, as when others hold its mark."""
 
     def may_begin(self, position: int) -> bool:
         """Whether the record at this position is still ours."""
@@ -115,7 +117,8 @@ class Workers(Generic[Subject]):
         sharing = self.sharing(unit.handler.name)
         try:
             prepare_connections()
-            return Trial(unit.handler, unit.records, unit.number, sharing, unit.may_begin).outcomes()
+            trial = Trial(unit.handler, unit.records, unit.number, sharing, unit.may_begin, has_waited=unit.has_waited)
+            return trial.outcomes()
         except BaseException as error:
             return [failed(error, record) for record in unit.records]
         finally:
