@@ -3,17 +3,20 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from django_events import ConsumerGroup, Event, OnFailure
+from django_events import Backoff, ConsumerGroup, Event, OnFailure
+from django_events.consuming import letter_reader, letter_retrier, letter_writer, slowness
 from django_events.consuming import service as service_module
-from django_events.consuming import slowness
 from django_events.consuming.letter_writer import LetterWriter
+from django_events.consuming.limits import Limits
 from django_events.consuming.pruning import Pruner
 from django_events.consuming.service import Service
+from django_events.exceptions import ConsumerFailed
 from django_events.kafka import topics
 from django_events.management.consume import health_file
 from django_events.management.consume.health_file import HealthFile
@@ -103,14 +106,162 @@ def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
     def fail(event: Event[EntryMade]) -> None:
         raise ValueError("no")
 
-    service = Service([group])
+    service = Service([group], limits=Limits(drain=600))
     service.begin()
     wait_for(lambda: service.is_healthy)
     broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
     wait_for(lambda: not service.is_healthy)
     with pytest.raises(SystemExit, match="died"):
         service.wait(30)
+    wait_for(lambda: not service._groups[0].is_alive())  # what the writer had is not waited for
     service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_what_ends_a_group_is_raised_while_its_handlers_are_waited_for(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("ending")
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    def refused(*_: object) -> None:
+        raise ConsumerFailed("not allowed")
+
+    service = Service([group], limits=Limits(drain=600))
+    service.begin()
+    broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
+    wait_for(has_begun.is_set)
+    monkeypatch.setattr(service._groups[0], "_turn", refused)
+    with pytest.raises(ConsumerFailed):
+        service.wait(60)
+    assert service._groups[0].is_alive()
+    may_end.set()
+    assert service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_service_is_not_ill_for_a_handler_that_is_stuck_in_another_service(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slowness, "LONG", 0.1)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("both")
+    may_end = threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        may_end.wait()
+
+    first, second = Service([group]), Service([group])
+    for service in (first, second):
+        service.begin()
+    wait_for(lambda: [len(service._groups[0].partitions) for service in (first, second)] == [1, 1])
+    (partition,) = first._groups[0].partitions
+    broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a", partition=partition.number)
+    wait_for(lambda: first._groups[0].is_stuck)
+    looked_at = second._groups[0]._commit_due
+    wait_for(lambda: second._groups[0]._commit_due > looked_at)
+    assert not second._groups[0].is_stuck
+    may_end.set()
+    assert first.stop(30) and second.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_service_is_not_well_while_a_handler_is_stuck_with_a_dead_letter(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slowness, "LONG", 0.1)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("later")
+    may_end = threading.Event()
+
+    @group.idempotent(entry_made, retry=False, retry_later=Backoff(first=0.1, max=0.1))
+    def fail_then_wait(event: Event[EntryMade]) -> None:
+        if event.attempt == 1:
+            raise ValueError("no")
+        may_end.wait()
+
+    service = Service([group])
+    service.begin()
+    wait_for(lambda: service.is_healthy)
+    broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
+    wait_for(lambda: not service.is_healthy)
+    assert not service._groups[0].is_stuck
+    may_end.set()
+    wait_for(lambda: service.is_healthy)
+    assert service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("module", "hanging"),
+    [(letter_reader.LetterReader, "_commit_if_due"), (letter_retrier.LetterRetrier, "_save_what_is_known")],
+)
+def test_a_service_is_not_well_while_a_thread_of_dead_letters_hangs(
+    broker: Broker,
+    declarations: None,
+    transactional_db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    module: type,
+    hanging: str,
+) -> None:
+    monkeypatch.setattr(slowness, "HANGS", 3.0)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("hanging")
+    may_go_on = threading.Event()
+
+    @group.idempotent(entry_made)
+    def note(event: Event[EntryMade]) -> None: ...
+
+    service = Service([group])
+    service.begin()
+    wait_for(lambda: service.is_healthy)
+    monkeypatch.setattr(module, hanging, lambda thread: may_go_on.wait())
+    wait_for(lambda: not service.is_healthy)
+    may_go_on.set()
+    wait_for(lambda: service.is_healthy)
+    assert service.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_service_is_not_well_while_a_dead_letter_is_being_written_for_too_long(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letter_writer, "STUCK", 0.1)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("slow-letters")
+    may_go_on = threading.Event()
+    send = LetterWriter._send
+
+    def hang(*arguments: Any) -> Any:
+        may_go_on.wait()
+        return send(*arguments)
+
+    monkeypatch.setattr(LetterWriter, "_send", hang)
+
+    @group.idempotent(entry_made, on_failure=OnFailure.SAVE, retry=False)
+    def fail(event: Event[EntryMade]) -> None:
+        raise ValueError("no")
+
+    service = Service([group])
+    service.begin()
+    wait_for(lambda: service.is_healthy)
+    broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
+    wait_for(lambda: not service.is_healthy)
+    may_go_on.set()
+    wait_for(lambda: service.is_healthy)
+    assert service.stop(30)
 
 
 @pytest.mark.kafka

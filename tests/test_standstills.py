@@ -74,6 +74,8 @@ class Workers:
 
     count = 8
     error = None
+    is_stuck = False
+    calls = ()
 
     def __init__(self) -> None:
         self.got: list[Any] = []

@@ -631,10 +631,10 @@ def test_an_offset_that_moves_is_not_reported_as_held_back(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    progress, reports = Progress(PLACE), slowness.Slowness(group.name)
+    progress, reports = Progress(PLACE), slowness.Slowness()
     in_hand = [progress.started(number, 1) for number in range(200)]
     for each in in_hand[:-1]:  # one a second
         now[0] += 1
         progress.finished(each)
-        reports.look([progress], Queues())
+        reports.look_at_offsets([progress], Queues())
     assert "has stayed" not in caplog.text

@@ -64,7 +64,7 @@ class BroadcastThread(threading.Thread):
         self._arrived: deque[Arrived] = deque()
         self._queues = Queues()
         self._progress: dict[Partition, Progress] = {}
-        self._slowness = Slowness(self._handler.group, self._handler.name)
+        self._slowness = Slowness()
         self._look_due = 0.0
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
@@ -154,7 +154,8 @@ class BroadcastThread(threading.Thread):
         self._note_oldest()
         if now >= self._look_due:
             self._look_due = now + SECOND
-            self._slowness.look(self._progress.values(), self._queues)
+            self._slowness.look_at_calls(self._workers.calls)
+            self._slowness.look_at_offsets(self._progress.values(), self._queues)
 
     def _finish(self) -> None:
         """Let what runs finish. What was not begun is not handled: the process ends."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,6 @@ def noted(handler: Handler, events: Sequence[Event[Any]]) -> Iterator[Call]:
         _running.pop(thread, None)
 
 
-def running(group: str, handler: str | None = None) -> list[Call]:
-    """The calls of this group's handlers, or of the one of this name. Thread-safe."""
-    calls = [call for call in list(_running.values()) if call.handler.group == group]
-    return [call for call in calls if handler in (None, call.handler.name)]
+def running(threads: Iterable[threading.Thread]) -> list[Call]:
+    """The calls that these threads are in. Thread-safe."""
+    return [call for each in threads if each.ident is not None and (call := _running.get(each.ident))]

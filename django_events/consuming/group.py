@@ -68,7 +68,8 @@ class GroupThread(threading.Thread):
         self._handlers = {source: group.handlers_of(source) for source in group.sources}
         self._progress: dict[Partition, Progress] = {}
         self._pauses = Pauses(limits.in_hand_of(group), limits.active_of(group))
-        self._slowness = Slowness(group.name)
+        self._slowness = Slowness()
+        self._is_writer_stuck = False
         self._newly_assigned: list[Partition] = []
         self._commit_due = 0.0
         self._pulse = Pulse()
@@ -91,8 +92,8 @@ class GroupThread(threading.Thread):
 
     @property
     def is_stuck(self) -> bool:
-        """Whether one of its handlers has been running for too long. Thread-safe."""
-        return self._slowness.is_stuck
+        """Whether one of its handlers has been running for too long, or the writer of its letters. Thread-safe."""
+        return self._slowness.is_stuck or self._is_writer_stuck
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,6 +111,9 @@ class GroupThread(threading.Thread):
                 while not self._stopping.is_set():
                     self._turn()
                 self._finish()
+            except BaseException as error:
+                self.error = error  # at once: handlers that run are waited for before this thread ends
+                raise
             finally:
                 self._consumer.close()
                 self._workers.stop(timeout=0.5)
@@ -177,7 +181,9 @@ class GroupThread(threading.Thread):
             if not self.ready.is_set():
                 self.member_id = self._consumer.member_id
             self._commit(self._progress, wait=False)
-            self._slowness.look(self._progress.values(), self._queues)
+            self._is_writer_stuck = self._letter_writer.is_stuck
+            self._slowness.look_at_calls(self._workers.calls)
+            self._slowness.look_at_offsets(self._progress.values(), self._queues)
 
     def _finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
@@ -339,12 +345,16 @@ class GroupThread(threading.Thread):
         for progress in draining:
             progress.draining = True
         self._workers.take_back()
-        while any(work.progress in draining for work in self._running):
+        while any(work.progress in draining and not self._is_lost(work) for work in self._running):
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
                 return
             self._pulse.beat()
             self._collect(block=min(seconds_left, LONGEST_POLL))
+
+    def _is_lost(self, work: Work) -> bool:
+        """Whether it will never come back, because the writer of letters has died with it."""
+        return work.letter is not None and self._letter_writer.error is not None
 
     def _forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django_events import crash_points
 from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_projection import project
+from django_events.consuming.slowness import hangs
 from django_events.consuming.transactions import close_obsolete_connections
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
@@ -47,6 +48,7 @@ class LetterReader(threading.Thread):
         super().__init__(name=f"django-events-{group.name}-dead-letter-reader", daemon=True)
         self.error: BaseException | None = None
         self.left_running = False  # it runs no handlers
+        self._turned_at = float("-inf")
         self._group = group
         self._prepared = prepared
         self._sources = {names.dead_letter_topic(topic, group.name): topic for topic in group.dead_letter_sources}
@@ -56,6 +58,11 @@ class LetterReader(threading.Thread):
         self._committed: dict[Partition, int] = {}
         self._commit_due = 0.0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether this thread hangs. Thread-safe."""
+        return hangs(self._turned_at)
+
     def stop(self, timeout: float) -> None:
         """End after the letters in hand, whatever ``timeout`` says. Thread-safe, idempotent; returns at once."""
         self._stopping.set()
@@ -63,6 +70,7 @@ class LetterReader(threading.Thread):
     def run(self) -> None:
         try:
             while not self._prepared.wait(0.1):
+                self._turned_at = time.monotonic()
                 if self._stopping.is_set():
                     return
             self._consumer = Consumer(names.dead_letter_group(self._group.name), self._sources, self, of_letters=True)
@@ -83,6 +91,7 @@ class LetterReader(threading.Thread):
         """What Kafka has now, up to a bound; waits a moment if that is nothing."""
         records: list[ReceivedRecord] = []
         timeout = LONGEST_POLL
+        self._turned_at = time.monotonic()
         while len(records) < AT_ONCE and (record := self._consumer.poll(timeout)):
             records.append(record)
             timeout = 0.0
@@ -103,6 +112,7 @@ class LetterReader(threading.Thread):
         thread is to end first."""
         refusals = 0
         while not self._stopping.is_set():
+            self._turned_at = time.monotonic()
             try:
                 project([*self._letters(records)])
             except (DataError, IntegrityError) as error:

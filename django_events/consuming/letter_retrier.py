@@ -16,6 +16,7 @@ from django_events import crash_points
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.naming import name_at
+from django_events.consuming.slowness import Slowness, hangs
 from django_events.consuming.transactions import prepare_connections
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
@@ -61,10 +62,12 @@ class LetterRetrier(threading.Thread):
         self.error: BaseException | None = None
         self.left_running = False
         """Whether handlers still ran when the time to stop was over. Read it after ``join``."""
+        self._turned_at = float("-inf")
         self._group = group
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
         self._trouble = Trouble(f"Looking for due dead letters of group {group.name}", logger, OUTAGE)
+        self._slowness = Slowness()
         self._running: set[Leased] = set()
         self._unsaved: deque[tuple[DeadLetter, Tried]] = deque()
         self._look_at = 0.0
@@ -75,6 +78,11 @@ class LetterRetrier(threading.Thread):
         idempotent; returns at once."""
         self._stop_deadline = time.monotonic() + timeout
         self._stopping.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether this thread hangs, or a handler has been running for too long with a letter. Thread-safe."""
+        return self._slowness.is_stuck or hangs(self._turned_at)
 
     def run(self) -> None:
         try:
@@ -98,7 +106,7 @@ class LetterRetrier(threading.Thread):
 
     def _turn(self) -> None:
         """Take what is due, wait for results, write them down."""
-        now = time.monotonic()
+        now = self._turned_at = time.monotonic()
         try:
             if now >= self._trouble.until:
                 self._save_what_is_known()
@@ -109,6 +117,7 @@ class LetterRetrier(threading.Thread):
             connections[repair.database()].close()
             self._trouble.began(str(error).strip())
         self._collect(block=self._seconds_to_next_look())
+        self._slowness.look_at_calls(self._workers.calls)
 
     def _seconds_to_next_look(self) -> float:
         """A stop is noticed in between, so the wait is short once it is wished. No look without a free worker."""

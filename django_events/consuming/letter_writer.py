@@ -24,6 +24,9 @@ WAIT = 5.0
 LOOK = 5.0
 """Seconds between two tries to create a topic that is missing: each that fails is logged."""
 
+STUCK = 60.0
+"""Seconds without a step forward after which it is taken to be stuck: all that it waits for ends sooner."""
+
 AT_ONCE = 100
 """Letters that are sent together."""
 
@@ -39,8 +42,15 @@ class LetterWriter(threading.Thread):
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self.error: BaseException | None = None
         """What ended it, if it did not end by ``stop``; the group must not go on without it."""
+        self._writing_since: float | None = None
         self._producer: Producer | None = None
         self._look_at = 0.0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it has been waiting for one answer of Kafka's for longer than it waits. Thread-safe."""
+        since = self._writing_since
+        return since is not None and time.monotonic() - since > STUCK
 
     def submit(self, work: Work) -> None:
         """Have the work's letter written. Thread-safe; does not block; starts the thread with the first letter."""
@@ -59,6 +69,7 @@ class LetterWriter(threading.Thread):
             while works := self._next_works():
                 for work, outcome in zip(works, self._write(works), strict=True):
                     self._results.put(Result([work], [outcome]))
+                self._writing_since = None
             self._let_go()
         except BaseException as error:
             self.error = error
@@ -78,6 +89,7 @@ class LetterWriter(threading.Thread):
     def _write(self, works: Sequence[Work]) -> list[Outcome]:
         """Write the letters. Never raises: a work without a result would hold its offset for ever."""
         letters = [work.letter for work in works if work.letter]
+        self._writing_since = time.monotonic()
         try:
             self._look_for({(letter.topic, work.record.topic) for letter, work in zip(letters, works, strict=True)})
             refused = self._send(letters)
@@ -126,6 +138,7 @@ class LetterWriter(threading.Thread):
     def _deliver(self, letters: Sequence[tuple[int, Record]]) -> Deliveries:
         if not letters:
             return Deliveries()
+        self._writing_since = time.monotonic()
         deliveries = self._connected().send(letters, WAIT)
         if deliveries.failure:
             self._let_go()

@@ -89,6 +89,7 @@ class Pruner(threading.Thread):
         super().__init__(name="django-events-pruner", daemon=True)
         self.error: BaseException | None = None
         self.left_running = False  # it runs no handlers
+        self.is_stuck = False  # nothing waits for it
         self._topics = exactly_once_topics(groups)
         self._prepared = prepared
         self._on_change = on_change

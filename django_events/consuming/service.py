@@ -186,12 +186,12 @@ class Service:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether each group has polled lately, no reader of broadcast events hangs, no handler is stuck, and every
-        other thread is there. Thread-safe."""
+        """Whether each group has polled lately, no reader of broadcast events and no thread for dead letters hangs, no
+        handler is stuck, and every other thread is there. Thread-safe."""
         polled_since = time.monotonic() - LONGEST_ROUND
-        if not all(thread.is_alive() for thread in self._own_threads) or not self._broadcast.is_healthy:
+        if not all(thread.is_alive() and not thread.is_stuck for thread in self._own_threads):
             return False
-        return all(group.polled_at > polled_since and not group.is_stuck for group in self._groups)
+        return self._broadcast.is_healthy and all(group.polled_at > polled_since for group in self._groups)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the service is stopped by another thread, or one of its threads has ended by itself; at most

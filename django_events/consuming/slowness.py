@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Collection
 
-from django_events.consuming import calls
 from django_events.consuming.calls import Call
 from django_events.consuming.naming import name_of_record
 from django_events.consuming.offsets import InHand, Progress
@@ -17,29 +16,32 @@ LONG = 60.0
 """Seconds after which it is said that something takes long; and again when it does not any more."""
 
 
-class Slowness:
-    """What one group has reported, or one broadcast handler. Used by its thread alone."""
+HANGS = 300.0
+"""Seconds without a round after which a thread is taken to hang that works with the database in its rounds: longer than
+an attempt to connect to one that does not answer, which no new start of the process would mend."""
 
-    def __init__(self, group: str, handler: str | None = None) -> None:
-        """``handler``: the only one that is looked at; all of the group if None."""
-        self._group = group
-        self._handler = handler
+
+def hangs(last_round: float) -> bool:
+    """Whether the thread of which the last round began at this moment (time.monotonic) hangs."""
+    return time.monotonic() - last_round > HANGS
+
+
+class Slowness:
+    """What the owner of some workers has reported. Used by its thread alone. A look is cheap: it reads what is known,
+    asks nobody, and reports what has changed since the last one."""
+
+    def __init__(self) -> None:
         self._stuck: dict[Call, float] = {}
         self._held: dict[InHand, Progress] = {}
-
-    def look(self, partitions: Collection[Progress], queues: Queues) -> None:
-        """Report what has changed since the last look. Cheap: reads what is known, asks nobody."""
-        now = time.monotonic()
-        self._look_at_calls(now)
-        self._look_at_offsets(partitions, queues, now)
 
     @property
     def is_stuck(self) -> bool:
         """Whether a handler was running for too long at the last look."""
         return bool(self._stuck)
 
-    def _look_at_calls(self, now: float) -> None:
-        running = calls.running(self._group, self._handler)
+    def look_at_calls(self, running: Collection[Call]) -> None:
+        """These calls of handlers have not returned."""
+        now = time.monotonic()
         for call in running:
             if now - call.began > LONG and call not in self._stuck:
                 self._stuck[call] = call.began
@@ -48,7 +50,9 @@ class Slowness:
             del self._stuck[call]
             logger.info("%s is not stuck any more, after %.0f s", call, now - call.began)
 
-    def _look_at_offsets(self, partitions: Collection[Progress], queues: Queues, now: float) -> None:
+    def look_at_offsets(self, partitions: Collection[Progress], queues: Queues) -> None:
+        """These partitions are ours, and this is what waits of them."""
+        now = time.monotonic()
         for progress in partitions:
             oldest = progress.oldest
             if oldest and oldest not in self._held and now - max(oldest.since, progress.moved_at) > LONG:

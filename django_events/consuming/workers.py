@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 from django.db import connections
 
+from django_events.consuming import calls
+from django_events.consuming.calls import Call
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import NotBegun, Outcome, failed
 from django_events.consuming.sharing import Sharing
@@ -86,6 +88,11 @@ class Workers(Generic[Subject]):
     def sharing(self, handler: str) -> Sharing:
         """What is known of this handler."""
         return self._sharing[handler]
+
+    @property
+    def calls(self) -> list[Call]:
+        """The handlers that run in them. Thread-safe."""
+        return calls.running(self._threads)
 
     def submit(self, unit: Unit[Subject]) -> None:
         """Have the unit tried. Does not block; a Result follows."""
