@@ -19,7 +19,10 @@ from confluent_kafka.admin import (
 from django.db import OperationalError, connection, transaction
 
 from django_events import Topic
-from django_events.models import OutgoingEvent, lane_of
+from django_events.exceptions import BrokerUnavailable
+from django_events.models import Cut, OutgoingEvent, lane_of
+from django_events.producing import courier
+from django_events.producing.courier import Sending
 from django_events.producing.lanes import WaitingLanes
 from django_events.producing.sender import Sender
 from django_events.signals import event_set_aside
@@ -116,6 +119,24 @@ def test_nothing_of_its_key_is_sent_before_it_is_committed_that_an_event_is_set_
     assert set(numbers(broker, "narrow", "b")) == {3}
     assert [row.lane for row in saved_events("narrow")] == [None]
     sender.close()
+
+
+def test_what_kafka_has_acknowledged_counts_although_the_refused_event_cannot_be_sent_alone(
+    transactional_db: None, declarations: None, monkeypatch: Any
+) -> None:
+    """A producer of its own is needed for that, and so perhaps a token that is not to be had at this moment."""
+
+    def no_token(*_: object) -> None:
+        raise BrokerUnavailable("There is no OAuth token")
+
+    topic = Topic("narrow", dict[str, Any])
+    send(topic, "a", 1)
+    lane = lane_of("narrow", b"a", "")
+    (row,) = OutgoingEvent.objects.read([lane], Cut(rows=10, size=1_000), "default")
+    monkeypatch.setattr(courier, "Producer", no_token)
+    sending = Sending(acknowledged=[row.id - 1])
+    courier._send_alone([row], sending)
+    assert (sending.acknowledged, sending.unanswered) == ([row.id - 1], "There is no OAuth token")
 
 
 def test_an_event_that_was_set_aside_can_be_discarded_and_no_other(

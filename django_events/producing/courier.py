@@ -109,7 +109,11 @@ def _send_alone(suspects: Sequence[WaitingRow], sending: Sending) -> None:
     """
     refused_keys: set[tuple[str, bytes | None]] = set()
     deadline = time.monotonic() + ALONE_WAIT
-    producer = Producer(config.producer_options(gapless=False))
+    try:
+        producer = Producer(config.producer_options(gapless=False))
+    except BrokerUnavailable as error:  # raised, it would have the acknowledged rows sent again
+        sending.unanswered = str(error)
+        return
     try:
         producer.connect(ALONE_WAIT)
         for row in suspects:
