@@ -144,6 +144,28 @@ def test_a_topic_with_a_leaderless_partition_is_held_back_while_others_go_on(
     assert "works again" in caplog.text
 
 
+def test_a_topic_with_too_few_copies_in_sync_is_held_back_while_others_go_on(
+    cluster: KafkaCluster, parts: Broker, relay: None, caplog: Any
+) -> None:
+    """Kafka says nothing of its events: librdkafka tries them again and again."""
+    thin = create(parts, "thin", [[1, AWAY], [2, AWAY]])
+    whole = create(parts, "whole", [[1], [2]])
+    send(thin, range(20))
+    send(whole, range(20))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    cluster.nodes[AWAY].kill()
+    send(thin, range(20, 100))
+    wait_for(lambda: "Topic 'thin' is held back: Kafka answers, but not about its events" in caplog.text, PATIENT)
+    send(whole, range(20, 100))
+    wait_for(lambda: not saved_events("whole"))
+    assert saved_events("thin")
+    assert "Topic 'whole' is held back" not in caplog.text
+    cluster.nodes[AWAY].restart()
+    wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
+    assert all_in_order(parts, "thin", 100)
+    assert all_in_order(parts, "whole", 100)
+
+
 def test_a_lost_quorum_is_waited_out(cluster: KafkaCluster, parts: Broker, relay: None, caplog: Any) -> None:
     topic = create(parts, "copied", [[1, 2, 3], [1, 3, 2]])
     send(topic, range(20))
@@ -151,7 +173,7 @@ def test_a_lost_quorum_is_waited_out(cluster: KafkaCluster, parts: Broker, relay
     cluster.nodes[2].kill()
     cluster.nodes[3].kill()
     send(topic, range(20, 200))
-    wait_for(lambda: "Sending events to Kafka:" in caplog.text, PATIENT)
+    wait_for(lambda: "Topic 'copied' is held back" in caplog.text or "Sending events to Kafka:" in caplog.text, PATIENT)
     assert OutgoingEvent.objects.exists()
     cluster.start()
     cluster.wait_until_ready()

@@ -72,6 +72,8 @@ class Deliveries:
     topic_errors: dict[str, str] = field(default_factory=dict)
     """By topic, without prefix."""
     other_errors: list[str] = field(default_factory=list)
+    is_late: bool = False
+    """Whether Kafka had not answered about some of them when the time was over."""
 
     @property
     def failure(self) -> str | None:
@@ -150,6 +152,7 @@ class Producer:
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
             trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
+            result.is_late = True
         result.other_errors.extend(trouble)
         self.spent = bool(result.failure)
         return result

@@ -39,6 +39,8 @@ class Pass:
     """Lanes with rows that could not be sent now: held back, or in the hands of another sender."""
     unanswered: str | None = None
     """What went wrong, if Kafka or the database did not answer."""
+    is_outage: bool = False
+    """Whether it was ended by a round of which Kafka took nothing, for a reason that is not about topics."""
 
 
 class Catchup:
@@ -88,7 +90,8 @@ class Catchup:
             waiting.remove(done.busy)
             result.sent += done.sent
             result.unanswered = done.unanswered
-            if done.unanswered and not done.sent:
+            if done.is_outage:
+                result.is_outage = True
                 break
         result.left = len(waiting) + len(busy)
         return result
@@ -118,7 +121,7 @@ class Catchup:
             self._outboxes[using].began(str(error).strip())
             return Pass(unanswered=str(error))
         self._outboxes[using].ended()
-        if result.unanswered and not result.sent:
+        if result.unanswered and result.is_outage and not result.sent:
             self._kafka.began(result.unanswered)
         elif result.sent:
             self._kafka.ended()

@@ -29,6 +29,8 @@ class Sending:
     topic_errors: dict[str, str] = field(default_factory=dict)
     unanswered: str | None = None
     """What went wrong, if Kafka neither took nor refused some rows."""
+    silent: set[str] = field(default_factory=set)
+    """The topics of these rows, if there was simply no answer. It may be about them alone."""
 
 
 class Courier:
@@ -91,6 +93,9 @@ class Courier:
             _send_alone(_suspects(rows, deliveries), sending)
         elif not deliveries.topic_errors:
             sending.unanswered = deliveries.failure
+            if deliveries.is_late:
+                acknowledged = set(deliveries.acknowledged)
+                sending.silent = {row.topic for row in rows if row.id not in acknowledged}
         return sending
 
 

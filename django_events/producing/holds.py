@@ -10,8 +10,18 @@ from django_events.retry import Backoff
 
 logger = logging.getLogger("django_events.relay")
 
-HELD = Backoff(first=0.05, max=30.0)
-"""Seconds between two tries of a topic that is held back. Short at first: mostly a partition gets another leader."""
+INCOMPLETE = Backoff(first=0.05, max=5.0)
+"""Seconds between two looks whether Kafka has all of a topic. Short at first: mostly a partition gets another leader. A
+look is one question about all topics, and nobody waits for it."""
+
+REFUSED = Backoff(first=0.05, max=30.0)
+"""Seconds between two tries of a topic that Kafka refuses: each costs a producer."""
+
+SILENT = Backoff(first=2.0, max=30.0)
+"""Seconds between two tries of a topic whose events Kafka does not acknowledge: in each, all others wait with it."""
+
+LASTING = 10.0
+"""Seconds after which a topic that is held back is an error: a new leader is found sooner."""
 
 
 class Holds:
@@ -20,10 +30,13 @@ class Holds:
     def __init__(self) -> None:
         self._troubles: dict[str, Trouble] = {}
 
-    def hold(self, topic: str, reason: str) -> None:
-        """Hold all lanes of a topic back: Kafka lacks it, or a part of it, or refuses it."""
-        trouble = self._troubles.setdefault(topic, Trouble(f"Topic {topic!r} is held back", logger, HELD))
-        trouble.began(reason, logging.ERROR)
+    def hold(self, topic: str, reason: str, backoff: Backoff) -> None:
+        """Hold all lanes of a topic back: Kafka lacks it, or a part of it, refuses it, or does not answer about it."""
+        trouble = self._troubles.get(topic)
+        if trouble is None:
+            what = f"Topic {topic!r} is held back"
+            trouble = self._troubles[topic] = Trouble(what, logger, backoff, serious_after=LASTING)
+        trouble.began(reason, backoff=backoff)
 
     def release(self, topics: Iterable[str]) -> None:
         """Something could be sent to these topics: forget what held them."""

@@ -156,7 +156,7 @@ class _RelayThread(threading.Thread):
         if result is None:
             return
         outbox.trouble.ended()
-        if result.unanswered and not result.sent:
+        if result.unanswered and result.is_outage:
             self._kafka.began(result.unanswered)
             return
         self._kafka.ended()

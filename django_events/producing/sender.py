@@ -20,7 +20,7 @@ from django_events import crash_points, signals
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
 from django_events.producing.batch import BatchSize
 from django_events.producing.courier import Courier, Sending
-from django_events.producing.holds import Holds
+from django_events.producing.holds import INCOMPLETE, REFUSED, SILENT, Holds
 from django_events.producing.lanes import WaitingLanes
 from django_events.producing.tracing import round_done
 
@@ -56,7 +56,14 @@ class RoundResult:
     set_aside: int = 0
     """Rows that Kafka refuses for themselves; they wait for an operator, and nobody waits for them."""
     unanswered: str | None = None
-    """What went wrong, if Kafka neither took nor refused some rows: an outage. They are still in the outbox."""
+    """What went wrong, if Kafka neither took nor refused some rows. They are still in the outbox."""
+    is_held: bool = False
+    """Whether the topics of these rows are held back, because Kafka itself answers."""
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether Kafka took nothing, for a reason that is not about topics."""
+        return bool(self.unanswered) and not self.sent and not self.is_held
 
 
 class Sender:
@@ -112,10 +119,14 @@ class Sender:
         self._note(rows, sending)
         _tell(rows, sending, using)
         round_done(rows, sending, began_at)
-        if sending.unanswered and not sending.acknowledged:
+        if sending.silent or (sending.unanswered and not sending.acknowledged):
             self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
+        for topic in sending.silent:
+            self._holds.hold(topic, f"Kafka answers, but not about its events: {sending.unanswered}", SILENT)
         busy = self._busy(lanes, locked, using)
-        return RoundResult(len(sending.acknowledged), busy, len(sending.refused), sending.unanswered)
+        return RoundResult(
+            len(sending.acknowledged), busy, len(sending.refused), sending.unanswered, bool(sending.silent)
+        )
 
     def add_lanes(self, topics: Iterable[str], using: str) -> None:
         """Add the lanes of these topics to the database, unless we know that they are there."""
@@ -139,7 +150,7 @@ class Sender:
             lanes = waiting.first(LANES_OFFERED, without=self._holds.held(everything))
             problems = self._courier.cannot_send_to({lane.topic for lane in lanes}) if lanes else {}
             for topic, problem in problems.items():
-                self._holds.hold(topic, problem)
+                self._holds.hold(topic, problem, INCOMPLETE)
             sendable = [lane for lane in lanes if lane.topic not in problems]
             if sendable or not lanes:
                 return sendable
@@ -176,9 +187,10 @@ class Sender:
     def _note(self, rows: Sequence[WaitingRow], sending: Sending) -> None:
         """Hold back topics that were refused; what was taken is no longer held."""
         acknowledged = set(sending.acknowledged)
-        self._holds.release({row.topic for row in rows if row.id in acknowledged} - sending.topic_errors.keys())
+        taken = {row.topic for row in rows if row.id in acknowledged}
+        self._holds.release(taken - sending.topic_errors.keys() - sending.silent)
         for topic, reason in sending.topic_errors.items():
-            self._holds.hold(topic, reason)
+            self._holds.hold(topic, reason, REFUSED)
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""

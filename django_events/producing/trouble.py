@@ -1,6 +1,7 @@
 """Something outside does not work: how long to wait, and one log line per change of state."""
 
 import logging
+import math
 import time
 
 from django_events.retry import Backoff
@@ -9,30 +10,36 @@ from django_events.retry import Backoff
 class Trouble:
     """The state of one thing that can fail and come back. Owned by one thread."""
 
-    def __init__(self, what: str, logger: logging.Logger, backoff: Backoff) -> None:
+    def __init__(self, what: str, logger: logging.Logger, backoff: Backoff, *, serious_after: float = math.inf) -> None:
+        """``backoff``: how long to wait between two tries. ``serious_after``: seconds after which it is an error."""
         self._what = what
         self._logger = logger
         self._backoff = backoff
-        self._reason = ""
+        self._serious_after = serious_after
+        self._said: tuple[str, int] | None = None
         self._failures = 0
         self._since = 0.0
         self.until = 0.0
         """The moment (time.monotonic) before which it need not be tried again."""
 
-    def began(self, reason: str, level: int = logging.WARNING) -> None:
-        """It failed (again). Logged when it is new."""
+    def began(self, reason: str, level: int = logging.WARNING, backoff: Backoff | None = None) -> None:
+        """It failed (again). Logged when it is new, or has become serious. ``backoff``: another wait for this reason."""
         now = time.monotonic()
         if not self._failures:
             self._since = now
-        if reason != self._reason:
-            self._logger.log(level, "%s: %s. It is tried again until it works.", self._what, reason)
-        self._reason = reason
+        seconds = now - self._since
+        is_serious = seconds >= self._serious_after
+        level = logging.ERROR if is_serious else level
+        if (reason, level) != self._said:
+            for_how_long = f" for {seconds:.0f} s" if is_serious else ""
+            self._logger.log(level, "%s%s: %s. It is tried again until it works.", self._what, for_how_long, reason)
+        self._said = reason, level
         self._failures += 1
-        self.until = now + self._backoff.delay(self._failures)
+        self.until = now + (backoff or self._backoff).delay(self._failures)
 
     def ended(self) -> None:
         """It worked. Logged when it did not before."""
         if self._failures:
             seconds = time.monotonic() - self._since
             self._logger.warning("%s: works again after %.1f s.", self._what, seconds)
-        self._reason, self._failures, self.until = "", 0, 0.0
+        self._said, self._failures, self.until = None, 0, 0.0

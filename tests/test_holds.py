@@ -1,0 +1,148 @@
+"""Topics that are held back: how long, how loudly, and that a topic about which Kafka says nothing is one of them."""
+
+import logging
+from typing import Any
+
+import confluent_kafka
+import pytest
+from django.db import transaction
+
+from django_events import Topic
+from django_events.models import LaneName, OutgoingEvent, lane_of
+from django_events.producing import patience, sender
+from django_events.producing.catchup import Catchup
+from django_events.producing.holds import INCOMPLETE, LASTING, REFUSED, Holds
+from django_events.producing.lanes import WaitingLanes
+from django_events.producing.sender import Sender
+from django_events.retry import Backoff
+from django_events.stopping import Stop
+from tests.broker import Broker
+from tests.waiting import wait_for
+
+NO_LEADER = "partition 0 has no leader"
+
+
+class Clock:
+    """The time of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    return clock
+
+
+def test_a_topic_that_is_held_for_a_moment_is_a_warning_and_one_for_long_an_error_each_said_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    holds = Holds()
+    for _ in range(3):
+        holds.hold("t", NO_LEADER, INCOMPLETE)
+        clock.now += LASTING / 5
+    clock.now += LASTING
+    for _ in range(3):
+        holds.hold("t", NO_LEADER, INCOMPLETE)
+    holds.hold("t", "not authorized", REFUSED)
+    holds.release(["t", "another"])
+    assert [(record.levelno, record.message.split(". It")[0]) for record in caplog.records] == [
+        (logging.WARNING, f"Topic 't' is held back: {NO_LEADER}"),
+        (logging.ERROR, f"Topic 't' is held back for 16 s: {NO_LEADER}"),
+        (logging.ERROR, "Topic 't' is held back for 16 s: not authorized"),
+        (logging.WARNING, "Topic 't' is held back: works again after 16.0 s."),
+    ]
+
+
+def test_what_costs_only_a_look_is_looked_at_sooner_than_what_must_be_tried(clock: Clock) -> None:
+    holds = Holds()
+    for _ in range(20):
+        holds.hold("leaderless", NO_LEADER, INCOMPLETE)
+        holds.hold("forbidden", "not authorized", REFUSED)
+    waits = [holds.next_due([LaneName(topic, 0)]) - clock.now for topic in ("leaderless", "forbidden")]
+    assert waits[0] <= INCOMPLETE.max * 1.05 < REFUSED.max * 0.95 <= waits[1]
+
+
+class Deaf(confluent_kafka.Producer):  # type: ignore[misc]
+    """Never hears what becomes of the events of one topic."""
+
+    topic = ""
+
+    def produce(self, topic: str, **options: Any) -> None:
+        if topic != Deaf.topic:
+            super().produce(topic, **options)
+
+
+@pytest.fixture
+def silent(
+    broker: Broker, transactional_db: None, declarations: None, monkeypatch: pytest.MonkeyPatch
+) -> Topic[dict[str, int]]:
+    """A topic about whose events Kafka does not answer, as when too few of its copies are in sync."""
+    monkeypatch.setattr(confluent_kafka, "Producer", Deaf)
+    monkeypatch.setattr(patience, "SHORTEST", 1.0)
+    monkeypatch.setattr(Deaf, "topic", f"{broker.prefix}silent")
+    for topic in ("silent", "loud"):
+        broker.create(topic)
+    return Topic("silent", dict[str, int])
+
+
+def send(topic: Topic[dict[str, int]], number: int) -> LaneName:
+    with transaction.atomic():
+        topic.send({"number": number}, key="k")
+    return lane_of(topic.name, b"k", "")
+
+
+def numbers(broker: Broker, topic: str) -> list[int]:
+    return [record.payload["number"] for record in broker.read(topic)]
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_topic_about_which_kafka_does_not_answer_is_held_back_while_others_go_on(
+    broker: Broker, silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=600, max=600))
+    loud = Topic("loud", dict[str, int])
+    lanes = WaitingLanes([send(silent, 1), send(loud, 1)])
+    rounds = Sender()
+    first = rounds.round(lanes, "default")
+    assert first and (first.sent, first.is_held, first.is_outage) == (1, True, False)
+    lanes.add([send(loud, 2)])
+    second = rounds.round(lanes, "default")
+    assert second and (second.sent, second.unanswered) == (1, None), "the silent topic was tried with it"
+    assert rounds.round(lanes, "default") is None
+    assert "Topic 'silent' is held back: Kafka answers, but not about its events: no acknowledgement" in caplog.text
+
+    rounds._holds.release(["silent"])
+    alone = rounds.round(lanes, "default")
+    assert alone and (alone.sent, alone.is_held, alone.is_outage) == (0, True, False), "all others would wait with it"
+
+    monkeypatch.setattr(Deaf, "topic", "")
+    rounds._holds.release(["silent"])
+    send(silent, 2)
+    assert wait_for(lambda: rounds.round(lanes, "default"))
+    assert not OutgoingEvent.objects.exists()
+    assert numbers(broker, "silent") == numbers(broker, "loud") == [1, 2]
+    rounds.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_catchup_takes_a_topic_about_which_kafka_does_not_answer_for_no_outage(
+    broker: Broker, silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=0.01, max=0.01))
+    send(silent, 1)
+    catchup = Catchup(["default"])
+    assert catchup._guarded_pass("default", Stop()).left
+    assert "Sending events to Kafka" not in caplog.text
+    assert "Topic 'silent' is held back" in caplog.text
+    monkeypatch.setattr(Deaf, "topic", "")
+    wait_for(lambda: catchup._guarded_pass("default", Stop()).sent)
+    assert "Topic 'silent' is held back: works again" in caplog.text
+    catchup.close()
