@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from django_events import Backoff, ConsumerGroup, DoNotRetry, IgnoreError, OnFailure, Topic
+from django_events import Backoff, DoNotRetry, IgnoreError, OnFailure, Topic
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.outcome import (
     Duplicate,
@@ -29,7 +29,7 @@ from django_events.consuming.policy import (
     decide,
 )
 from django_events.failures import FailurePolicy
-from django_events.handlers import Handler
+from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import ALREADY, DeadLetter, Tried
 
@@ -97,10 +97,11 @@ def test_what_is_to_be_ignored_is_ignored_whatever_the_policy(on_failure: OnFail
 
 
 def tried_letter(outcome: Outcome, *, retries: int = 0, **options: Any) -> Tried:
-    topic = Topic("decisions", dict[str, Any])
-    group = ConsumerGroup("decisions")
-    group.exactly_once(topic, name="h", **options)(print)
-    handler: Handler = group.handlers[0]
+    topic: Any = Topic("decisions", dict[str, Any])
+    policy = FailurePolicy(**options)
+    handler = Handler(
+        name="h", group="decisions", function=print, topics=(topic,), delivery=Delivery.IDEMPOTENT, policy=policy
+    )
     letter = DeadLetter(topic="decisions", group_name="decisions", handler="h", retries=retries)
     return tried(outcome, handler, letter, datetime.now(UTC), "here")
 
@@ -116,10 +117,10 @@ def test_a_letter_is_resolved(outcome: Outcome, reason: str) -> None:
 
 
 @pytest.mark.usefixtures("declarations")
-def test_a_try_of_a_letter_that_could_not_take_place_does_not_count_and_comes_soon() -> None:
-    for outcome in (Postponed(ValueError("away")), NotBegun()):
-        result = tried_letter(outcome)
-        assert (result.resolved, result.counts, result.delay) == (False, False, POSTPONE.max)
+@pytest.mark.parametrize("outcome", [Postponed(ValueError("away")), NotBegun()])
+def test_a_try_of_a_letter_that_could_not_take_place_does_not_count_and_comes_soon(outcome: Outcome) -> None:
+    result = tried_letter(outcome)
+    assert (result.resolved, result.counts, result.delay) == (False, False, POSTPONE.max)
 
 
 @pytest.mark.usefixtures("declarations")
@@ -142,4 +143,4 @@ def test_a_letter_that_fails_again_is_tried_by_itself_only_where_that_may_help(
 @pytest.mark.usefixtures("declarations")
 def test_the_waits_of_a_letter_go_on_from_the_first_one_that_a_new_letter_has() -> None:
     later = Backoff(first=30, factor=2, max=1800, jitter=0)
-    assert tried_letter(ILL, retries=0, retry_later=later).delay == 60
+    assert tried_letter(ILL, retries=0, later=later).delay == 60

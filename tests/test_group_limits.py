@@ -170,8 +170,52 @@ def test_a_group_with_too_much_in_all_polls_again_at_half_of_it() -> None:
     assert not hand.may_poll(now=0.0)
     assert hand.may_poll(now=STILL)
     assert hand.paused == [0, 1]
+    hand.finish(0, 3)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == [0, 1]
+    hand.finish(0, 1)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == []
+
+
+def test_a_partition_that_has_room_again_waits_while_the_group_has_too_much_in_all() -> None:
+    hand = Hand(partitions=2, active=12)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=0.0)
+    assert hand.take_on(1, 2)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL)
+    hand.finish(0, 5)
+    assert hand.paused == [0, 1]
+    hand.finish(0, 1)
+    assert hand.may_poll(now=STILL)
+    assert hand.paused == []
+
+
+def test_a_partition_that_has_no_room_stays_paused_when_the_group_has_room_again() -> None:
+    hand = Hand(partitions=2, active=12)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=0.0)
+    hand.take_on(1, 2)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL)
+    hand.finish(1, 2)
     hand.finish(0, 4)
     assert hand.may_poll(now=STILL)
+    assert hand.paused == [0]
+    assert hand.consumer.calls == 3, "nor was it resumed in between: what librdkafka had fetched would be gone"
+
+
+def test_a_partition_that_was_paused_when_it_was_given_up_fetches_when_it_comes_back() -> None:
+    """librdkafka may keep it paused meanwhile."""
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=0.0)
+    back = Partition("t", 0)
+    hand.pauses.forget(back)
+    hand.ours[back] = Progress(back)
+    hand.pauses.settle(hand.consumer, [back])
+    assert hand.may_poll(now=0.0)
     assert hand.paused == []
 
 

@@ -1,11 +1,13 @@
 """The queues and the progress of a group, without Kafka: nothing is lost, doubled or out of order, whatever happens."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from django_events import Batch, ConsumerGroup, Topic
+from django_events.calling import Calling
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import failed
@@ -108,6 +110,28 @@ def test_what_a_full_list_leaves_has_not_waited_for_as_long_as_the_list() -> Non
     line = queues.line("h")
     assert not line.is_full_or_old(batch, 19.0)
     assert line.is_full_or_old(batch, 19.5)
+
+
+def test_what_has_failed_is_next_when_its_time_has_come_and_waits_for_no_full_list() -> None:
+    queues, progress, the_handler = Queues(), Progress(PLACE), handler()
+    batch = Batch(size=3, wait=10.0)
+    for offset, key in enumerate((b"ill", b"other")):
+        queues.add(Work(the_handler, record(PLACE, offset, key), progress, progress.started(offset, 1)), 0.0)
+    (ill,) = queues.take("h", 1)
+    ill.failed(now=0.0)
+    queues.give_back(ill.queue, [ill], 5.0)
+    assert not queues.line("h").is_full_or_old(batch, 5.0)
+    queues.wake(5.0)
+    assert queues.line("h").is_full_or_old(batch, 5.0)
+    assert queues.take("h", 3) == [ill]
+
+
+def test_events_of_one_key_are_handled_at_once_where_order_is_not_wanted() -> None:
+    queues, progress = Queues(), Progress(PLACE)
+    unordered = replace(handler(), calling=Calling(ordered=False))
+    for offset in range(2):
+        queues.add(Work(unordered, record(PLACE, offset, b"k"), progress, progress.started(offset, 1)), 0.0)
+    assert [len(queues.take("h", 1)), len(queues.take("h", 1))] == [1, 1]
 
 
 def check(queues: Queues, progress: dict[Partition, Progress]) -> None:

@@ -107,6 +107,41 @@ class Pool:
         self.submitted.append(unit)
 
 
+@pytest.mark.parametrize(
+    ("works", "idle", "sizes"),
+    [
+        (16, 8, [2] * 8),  # all workers alike
+        (5, 8, [1] * 5),
+        (100, 1, [50, 50]),  # one more than there are workers, if it is full: it cannot become more
+        (70, 1, [50]),
+    ],
+)
+def test_what_there_is_goes_to_all_idle_workers_and_only_full_units_wait_for_one(
+    topic: Topic[Payload], group: ConsumerGroup, works: int, idle: int, sizes: list[int]
+) -> None:
+    group.idempotent(topic)(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    pool.count = idle
+    for number in range(works):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    HandingOut(group.handlers, queues, pool, None).hand_out(0.0)  # type: ignore[arg-type]
+    assert pool.sizes == sizes
+
+
+def test_a_handler_has_no_more_units_than_it_wants(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    group.idempotent(topic, concurrency=2)(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    handing_out = HandingOut(group.handlers, queues, pool, None)  # type: ignore[arg-type]
+    for number in range(200):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    handing_out.hand_out(0.0)
+    handing_out.hand_out(0.0)
+    assert pool.sizes == [50, 50]
+    handing_out.came_back(pool.units[0])
+    handing_out.hand_out(0.0)
+    assert pool.sizes == [50, 50, 50]
+
+
 @pytest.mark.parametrize("concurrency", [1, None])
 def test_a_handler_is_not_kept_waiting_by_the_backlog_of_another(
     topic: Topic[Payload], group: ConsumerGroup, concurrency: int | None
@@ -182,6 +217,49 @@ def test_what_is_learned_of_a_handler_is_how_long_its_calls_take(
     assert [type(outcome) for outcome in outcomes] == [Handled] * 13 + [NotBegun] * 37
     assert known.fitting() == 12
     assert known.most >= 16
+
+
+def test_a_unit_ends_when_its_time_is_over_also_without_transactions(
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock
+) -> None:
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        clock.now += 0.02
+
+    assert [type(outcome) for outcome in tried(group, 5)] == [Handled] * 3 + [NotBegun] * 2, "60 ms"
+
+
+def test_what_a_failure_has_undone_has_the_time_of_a_unit_again(
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock
+) -> None:
+    calls: list[int] = []
+
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        clock.now += 0.012
+        if event.payload["n"] == 3:
+            raise ValueError("this one fails")
+
+    tried(group, 10)
+    assert calls == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+
+
+def test_how_much_is_shared_halves_after_a_failure_and_is_one_for_a_while_after_a_conflict(clock: Clock) -> None:
+    known = Sharing()
+    known.failed(is_conflict=False)
+    assert (known.most, known.is_apart) == (25, False)
+    known.failed(is_conflict=True)
+    assert (known.most, known.is_apart) == (12, True)
+    clock.now += sharing.APART
+    assert not known.is_apart
+
+
+def test_one_slow_call_does_not_make_a_handler_slow() -> None:
+    known = Sharing()
+    known.called(0.001)
+    known.called(0.009)
+    assert known.seconds == pytest.approx(0.002)
 
 
 def test_slow_calls_that_fail_are_learned_from(topic: Topic[Payload], group: ConsumerGroup, clock: Clock) -> None:
@@ -456,6 +534,44 @@ def test_a_culprit_that_is_named_while_the_database_is_away_is_postponed(
     assert {type(outcome) for outcome in tried(group, 4)} <= {Postponed, NotBegun}
 
 
+def test_while_the_database_is_away_a_key_waits_and_no_list_is_halved(
+    topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "works", lambda using: False)
+    calls: list[int] = []
+
+    def handle(given: Any) -> None:
+        calls.append(len(given) if isinstance(given, list) else given.payload["n"])
+        raise OperationalError("the server closed the connection")
+
+    group.idempotent(topic)(handle)
+    group.idempotent(topic, batch=Batch(size=8), name="listed")(handle)
+    records = [record(number)._replace(key=key) for number, key in enumerate((b"a", b"b", b"a"))]
+    single, listed = [Trial(each, records, 1, Sharing(), lambda at: True).outcomes() for each in group.handlers]
+    assert [type(outcome) for outcome in single] == [Postponed, Postponed, NotBegun]
+    assert [type(outcome) for outcome in listed] == [Postponed] * 3
+    assert calls == [0, 1, 3]
+
+
+def test_a_transaction_that_a_failed_list_leaves_open_takes_nothing_from_its_halves(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    calls: list[int] = []
+
+    @group.idempotent(topic, batch=Batch(size=4))
+    def handle(events: Several) -> None:
+        calls.append(len(events))
+        if len(calls) == 1:
+            transaction.atomic().__enter__()  # and never ends it
+            raise ValueError("not all of them at once")
+        for event in events:
+            enter(event)
+
+    assert {type(outcome) for outcome in tried(group, 4)} == {Handled}
+    connection.close()  # what a transaction that is still open has done is gone
+    assert entered() == [0, 1, 2, 3]
+
+
 def test_a_batch_is_not_halved_further_once_its_partition_is_given_up(
     topic: Topic[Payload], group: ConsumerGroup
 ) -> None:
@@ -519,14 +635,8 @@ def test_of_a_batch_only_the_events_that_another_transaction_has_wait(
     assert entered() == [number for number in range(20) if number not in (3, 11)]
 
 
-@pytest.mark.parametrize("batch", [None, Batch(size=20)])
-def test_events_that_another_transaction_has_are_waited_for_once(
-    topic: Topic[Payload],
-    group: ConsumerGroup,
-    other: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
-    batch: Batch | None,
-) -> None:
+def noted_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each insert of marks is prepared to wait: 0.05 s, or 0.01 s once that was in vain."""
     monkeypatch.setattr(trying, "PATIENCE", 0.05)
     monkeypatch.setattr(trying, "IMPATIENCE", 0.01)
     waits: list[float] = []
@@ -537,6 +647,29 @@ def test_events_that_another_transaction_has_are_waited_for_once(
         return mark_processed(*arguments, **options)
 
     monkeypatch.setattr(ProcessedEvent.objects, "mark_processed", noted)
+    return waits
+
+
+def test_of_single_events_that_another_transaction_has_the_first_is_waited_for(
+    topic: Topic[Payload], group: ConsumerGroup, other: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = noted_waits(monkeypatch)
+    group.exactly_once(topic, shared_transaction=False)(enter)
+    for number in (1, 2):
+        insert_mark(other, group.handlers[0], number)
+    assert [type(outcome) for outcome in tried(group, 4)] == [Handled, Postponed, Postponed, Handled]
+    assert waits == [0.05, 0.05, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=20)])
+def test_events_that_another_transaction_has_are_waited_for_once(
+    topic: Topic[Payload],
+    group: ConsumerGroup,
+    other: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: Batch | None,
+) -> None:
+    waits = noted_waits(monkeypatch)
 
     def handle(given: Any) -> None:
         for event in given if isinstance(given, list) else [given]:

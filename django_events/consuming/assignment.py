@@ -19,7 +19,7 @@ ANSWER = 5.0
 
 
 def wait(groups: Sequence[GroupThread], raise_errors: Callable[[], None], timeout: float) -> str:
-    """Wait until each group has heard from Kafka what it has, or Kafka tells that this is nothing, and each partition is
+    """Wait until each group has heard from Kafka what it has, or Kafka says that it is nothing, and each partition is
     some member's.
 
     Returns nothing then, and what is missing after ``timeout`` seconds. ``raise_errors`` is called again and again:

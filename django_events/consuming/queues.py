@@ -6,7 +6,7 @@ No threads here: the group's thread owns it.
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from itertools import count, islice, takewhile
+from itertools import count, islice
 
 from django_events.calling import Batch
 from django_events.consuming.trying import queue_name
@@ -27,10 +27,8 @@ class Queue:
         """The moment (time.monotonic) of the retry for which all of it waits."""
 
     def next_works(self, most: int) -> list[Work]:
-        """The works at its head that may be tried together."""
-        if self.works[0].runs_alone:
-            return [self.works[0]]
-        return list(takewhile(lambda work: not work.runs_alone, islice(self.works, most)))
+        """The works at its head that may be tried together. None but the first can have been tried before."""
+        return list(islice(self.works, 1 if self.works[0].runs_alone else most))
 
 
 class Line:

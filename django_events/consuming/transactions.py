@@ -38,8 +38,8 @@ def refusing_its_end(connection: BaseDatabaseWrapper, handler: str) -> AbstractC
     def execute(run: Callable[..., Any], sql: Any, *arguments: Any) -> Any:
         if isinstance(sql, str) and (found := _ENDS.match(sql)):
             raise HandlerTransactionBroken(
-                f"Handler {handler} executes {found[1].upper()}, but its transaction is ended for it, together with the "
-                "mark that its event is processed. Remove the statement, or make the handler idempotent."
+                f"Handler {handler} executes {found[1].upper()}, but its transaction is ended for it, together with "
+                "the mark that its event is processed. Remove the statement, or make the handler idempotent."
             )
         return run(sql, *arguments)
 

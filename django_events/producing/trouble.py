@@ -23,7 +23,7 @@ class Trouble:
         """The moment (time.monotonic) before which it need not be tried again."""
 
     def began(self, reason: str, level: int = logging.WARNING, backoff: Backoff | None = None) -> None:
-        """It failed (again). Logged when it is new, or has become serious. ``backoff``: another wait for this reason."""
+        """It failed (again). Logged when it is new or serious by now. ``backoff``: other waits for this reason."""
         now = time.monotonic()
         if not self._failures:
             self._since = now
