@@ -151,8 +151,8 @@ class Producer:
             trouble = self._exchange(others, deadline)
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
+            result.is_late = not trouble and not result.failure
             trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
-            result.is_late = True
         result.other_errors.extend(trouble)
         self.spent = bool(result.failure)
         return result
