@@ -69,12 +69,12 @@ def test_what_costs_only_a_look_is_looked_at_sooner_than_what_must_be_tried(cloc
 
 
 class Deaf(confluent_kafka.Producer):  # type: ignore[misc]
-    """Never hears what becomes of the events of one topic."""
+    """Never hears what becomes of the events of one topic with the key ``k``."""
 
     topic = ""
 
     def produce(self, topic: str, **options: Any) -> None:
-        if topic != Deaf.topic:
+        if (topic, options["key"]) != (Deaf.topic, b"k"):
             super().produce(topic, **options)
 
 
@@ -91,10 +91,10 @@ def silent(
     return Topic("silent", dict[str, int])
 
 
-def send(topic: Topic[dict[str, int]], number: int) -> LaneName:
+def send(topic: Topic[dict[str, int]], number: int, key: str = "k") -> LaneName:
     with transaction.atomic():
-        topic.send({"number": number}, key="k")
-    return lane_of(topic.name, b"k", "")
+        topic.send({"number": number}, key=key)
+    return lane_of(topic.name, key.encode(), "")
 
 
 def numbers(broker: Broker, topic: str) -> list[int]:
@@ -128,6 +128,22 @@ def test_a_topic_about_which_kafka_does_not_answer_is_held_back_while_others_go_
     assert wait_for(lambda: rounds.round(lanes, "default"))
     assert not OutgoingEvent.objects.exists()
     assert numbers(broker, "silent") == numbers(broker, "loud") == [1, 2]
+    rounds.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_topic_of_which_kafka_acknowledges_a_part_does_not_work_again(
+    silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=0.01, max=0.01))
+    lanes = WaitingLanes([send(silent, 1)])
+    rounds = Sender()
+    for number in (1, 2):
+        lanes.add([send(silent, number, "other")])
+        done = wait_for(lambda: rounds.round(lanes, "default"))
+        assert (done.sent, done.is_held) == (1, True)
+    assert caplog.text.count("Topic 'silent'") == 1, "it is held back, and nothing more is said"
     rounds.close()
 
 
