@@ -13,6 +13,7 @@ from django.db import connection
 
 from benchmarks.place import OURS
 from django_events.models import Lane, LaneName, OutgoingEvent
+from django_events.producing import sender
 from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from tests.broker import Broker
@@ -96,8 +97,9 @@ def test_rows_that_are_held_back_cost_one_look_a_pass(broker: Broker, statistics
 
 
 def test_rows_that_another_sender_has_cost_one_look_and_one_try_a_pass(
-    broker: Broker, taken: None, statistics: str, counting: Counting
+    broker: Broker, taken: None, statistics: str, counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sender, "BUSY_CHECKED_EVERY", 3600.0)  # once a second lanes that are taken are added again
     broker.create(TOPIC)
     fill(TOPIC, statistics)
     catchup = Catchup(["default"])
