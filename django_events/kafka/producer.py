@@ -72,8 +72,9 @@ class Deliveries:
     topic_errors: dict[str, str] = field(default_factory=dict)
     """By topic, without prefix."""
     other_errors: list[str] = field(default_factory=list)
-    is_late: bool = False
-    """Whether Kafka had not answered about some of them when the time was over."""
+    silent: set[str] = field(default_factory=set)
+    """The topics of those that Kafka was given and had not answered about when the time was over, if nothing else went
+    wrong."""
 
     @property
     def failure(self) -> str | None:
@@ -151,7 +152,8 @@ class Producer:
             trouble = self._exchange(others, deadline)
         result = _sorted(self._reports)
         if len(self._reports) < self._produced:
-            result.is_late = not trouble and not result.failure
+            if not trouble and not result.failure:
+                result.silent = self._unreported([*first, *others])
             trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
         result.other_errors.extend(trouble)
         self.spent = bool(result.failure)
@@ -168,6 +170,11 @@ class Producer:
 
     def _all_are_acknowledged(self) -> bool:
         return len(self._reports) == self._produced and not any(error for _, _, error in self._reports)
+
+    def _unreported(self, records: Sequence[Sent]) -> set[str]:
+        """The topics of records that were handed over and have no report."""
+        reported = {token for token, _, _ in self._reports}
+        return {record.topic for token, record in records[: self._produced] if token not in reported}
 
     def _what_is_to_be_mended(self) -> str:
         """What has happened during this ``send`` that only a person can mend, such as a password that was changed."""

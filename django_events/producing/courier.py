@@ -93,9 +93,7 @@ class Courier:
             _send_alone(_suspects(rows, deliveries), sending)
         elif not deliveries.topic_errors:
             sending.unanswered = deliveries.failure
-            if deliveries.is_late:
-                acknowledged = set(deliveries.acknowledged)
-                sending.silent = {row.topic for row in rows if row.id not in acknowledged}
+            sending.silent = deliveries.silent
         return sending
 
 
