@@ -5,14 +5,14 @@ propagators and exporters do: an event is worth more than its trace.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from django_events.conf import settings
 from django_events.exceptions import IgnoreError
 from django_events.failures import name_of
+from django_events.harmless import harmless
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as Context
@@ -43,25 +43,7 @@ Headers: TypeAlias = Iterable[tuple[str, str | bytes | None]]
 BAGGAGE = "baggage"
 """The header that says nothing of a trace, so that it may be given without one."""
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
-
-
-def _harmless(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result | None]:
-    """The function, which returns None instead of raising. What it raises is logged once a process."""
-    said: list[str] = []
-
-    @wraps(function)
-    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result | None:
-        try:
-            return function(*args, **kwargs)
-        except Exception:
-            if not said:
-                said.append("said")
-                logger.exception("OpenTelemetry failed. Events go on without their traces; this is said once")
-            return None
-
-    return call
+_harmless = harmless(logger, "OpenTelemetry failed. Events go on without their traces")
 
 
 # ── contexts and headers ─────────────────────────────────────────────────────────────────────────────────────────
