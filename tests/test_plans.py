@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_events.models import Cut, Lane, LaneName, OutgoingEvent, outbox
+from django_events.models import COUNTED, Cut, Lane, LaneName, OutgoingEvent, outbox
 from django_events.producing.sender import LANES_OFFERED
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
@@ -70,6 +70,16 @@ def test_looking_for_lanes_with_rows_reads_one_row_a_lane(full_outbox: None) -> 
 
 def test_looking_for_topics_reads_one_row_a_topic(full_outbox: None) -> None:
     assert rows_read(outbox._SQL_TOPICS, []) <= 2
+
+
+def test_a_look_at_backlogs_reads_no_more_than_it_counts_and_the_first_row_of_each_lane(full_outbox: None) -> None:
+    counted = 201
+    first_rows, steps = 2 * len(LANES), 4
+    assert rows_read(outbox._SQL_BACKLOGS, [counted, counted, None]) <= counted + 100 + first_rows + steps
+    found = OutgoingEvent.objects.backlogs("default")
+    assert [(each.topic, each.waiting, each.set_aside) for each in found] == [
+        ("mail", 100, 0), ("shop.order-placed", COUNTED, 0)]  # fmt: skip
+    assert [each.topic for each in OutgoingEvent.objects.backlogs("default", 1)] == ["mail"]
 
 
 def test_deleting_reads_the_deleted_rows_only(full_outbox: None) -> None:

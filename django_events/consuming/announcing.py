@@ -4,6 +4,7 @@ import logging
 
 from django_events import signals
 from django_events.conf import settings
+from django_events.consuming.metrics import failed
 from django_events.consuming.naming import name_of_record
 from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
@@ -14,7 +15,9 @@ logger = logging.getLogger("django_events.group")
 
 
 def say_what_follows(work: Work, outcome: Outcome, decision: Decision) -> None:
-    """Log an outcome that is no success, and send ``event_failed`` if the handler failed. Called before it follows."""
+    """Log and count an outcome that is no success, and send ``event_failed`` if the handler failed. Called before it
+    follows."""
+    failed(work, outcome, decision)
     match outcome:
         case Failed():
             _say_failed(work, outcome, decision)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from django_events.broadcasting import BroadcastHandler
@@ -36,7 +37,10 @@ class Broadcast:
         """``on_change`` gets a line when it has started, in a thread of its own. Raises SettingsError for a heartbeat
         that cannot be."""
         heartbeat.interval()
-        self._handlers = {declared.name: BroadcastThread(declared) for declared in handlers}
+        self._handlers = {
+            declared.name: BroadcastThread(declared, whole_latency=partial(self.latency, declared.name))
+            for declared in handlers
+        }
         self._readers: list[Reader] = []
         self._heart = Heart(self._latency_of_readers)
         self._on_change = on_change

@@ -8,15 +8,17 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from django.db import connections
 
+from django_events import metrics
 from django_events.broadcasting import BroadcastHandler
 from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.handing_out import HandingOut
+from django_events.consuming.metrics import came_back, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Handled, NotBegun, Outcome
 from django_events.consuming.policy import Again, Discarded, decide
@@ -51,7 +53,10 @@ Arrived: TypeAlias = tuple[ReceivedRecord | Gap, float]
 class BroadcastThread(threading.Thread):
     """Runs one broadcast handler until it is stopped. A feed of a reader. ``error`` is what ended it otherwise."""
 
-    def __init__(self, declared: BroadcastHandler) -> None:
+    def __init__(
+        self, declared: BroadcastHandler, *, whole_latency: Callable[[], float] = lambda: float("inf")
+    ) -> None:
+        """``whole_latency``: its own latency or its reader's, whichever is more; for metrics."""
         super().__init__(name=f"django-events-broadcast-{declared.name}", daemon=True)
         self.declared = declared
         self.error: BaseException | None = None
@@ -60,6 +65,7 @@ class BroadcastThread(threading.Thread):
         self.left_running = False
         """Whether the handler still ran when the time to stop was over. Read it after ``join``."""
         self._handler = declared.handler
+        self._whole_latency = whole_latency
         self._inbox: queue.SimpleQueue[Arrived | Result[list[Work]] | None] = queue.SimpleQueue()
         self._arrived: deque[Arrived] = deque()
         self._queues = Queues()
@@ -128,6 +134,7 @@ class BroadcastThread(threading.Thread):
             logger.exception("Handler %s gets no more events, for an error that is not its own", self._handler)
             self.error = error
         finally:
+            metrics.BROADCAST_LATENCY.of(self.declared.name).set(float("inf"))
             connections.close_all()
 
     def _run_handler(self) -> None:
@@ -156,6 +163,8 @@ class BroadcastThread(threading.Thread):
             self._look_due = now + SECOND
             self._slowness.look_at_calls(self._workers.calls)
             self._slowness.look_at_offsets(self._progress.values(), self._queues)
+            tell_of_handlers([self._handler], self._queues, self._handing_out, self._workers.calls)
+            metrics.BROADCAST_LATENCY.of(self.declared.name).set(self._whole_latency())
 
     def _finish(self) -> None:
         """Let what runs finish. What was not begun is not handled: the process ends."""
@@ -209,6 +218,7 @@ class BroadcastThread(threading.Thread):
         """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
         now = time.monotonic()
         self._handing_out.came_back(result.subject)
+        came_back(result.subject, result.outcomes)
         left: dict[Queue, list[Work]] = {}
         due: dict[Queue, float] = {}
         for work, outcome in zip(result.subject, result.outcomes, strict=True):
@@ -245,6 +255,7 @@ class BroadcastThread(threading.Thread):
 
     def _bridge(self, gap: Gap, at: float) -> None:
         """Tell the handler that events may be missing, until it has understood. Nothing else of it runs meanwhile."""
+        metrics.BROADCAST_GAPS.of(self.declared.name).add()
         logger.warning("Handler %s may have missed events: Kafka has no longer %s", self._handler, gap)
         self._oldest = at
         failures = 0

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from django.db import connections
 
@@ -16,6 +16,7 @@ from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
+from django_events.consuming.metrics import GroupMetrics, came_back, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
 from django_events.consuming.pausing import Pauses
@@ -70,6 +71,7 @@ class GroupThread(threading.Thread):
         self._pauses = Pauses(limits.in_hand_of(group), limits.active_of(group))
         self._slowness = Slowness()
         self._is_writer_stuck = False
+        self._metrics = GroupMetrics(group)
         self._newly_assigned: list[Partition] = []
         self._commit_due = 0.0
         self._pulse = Pulse()
@@ -116,6 +118,7 @@ class GroupThread(threading.Thread):
                 raise
             finally:
                 self._consumer.close()
+                self._tell_metrics({})
                 self._workers.stop(timeout=0.5)
                 self._letter_writer.stop(timeout=0.5)
         except BaseException as error:
@@ -184,6 +187,11 @@ class GroupThread(threading.Thread):
             self._is_writer_stuck = self._letter_writer.is_stuck
             self._slowness.look_at_calls(self._workers.calls)
             self._slowness.look_at_offsets(self._progress.values(), self._queues)
+            self._tell_metrics(self._progress)
+
+    def _tell_metrics(self, partitions: Mapping[Partition, Progress]) -> None:
+        self._metrics.tell(partitions, self._consumer, self._pauses.count(partitions))
+        tell_of_handlers(self.group.handlers, self._queues, self._handing_out, self._workers.calls)
 
     def _finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
@@ -208,6 +216,7 @@ class GroupThread(threading.Thread):
             return self._collect(block=min(timeout, LONGEST_WAIT))
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
             is_too_much = self._take_on(record)
+            self._metrics.took_on(record, is_first=not count)
             count += 1
             if is_too_much or (count >= POLLED_AT_LEAST and not self._workers.results.empty()):
                 break
@@ -232,7 +241,7 @@ class GroupThread(threading.Thread):
         if progress is None:  # fetched just before the partition was lost
             return False
         handlers = self._handlers[record.topic]
-        in_hand = progress.started(record.offset, len(handlers))
+        in_hand = progress.started(record.offset, len(handlers), record.timestamp)
         for handler in handlers:
             self._queues.add(Work(handler, record, progress, in_hand), in_hand.since)
         return self._pauses.took_on(progress, self._queues.active)
@@ -255,6 +264,7 @@ class GroupThread(threading.Thread):
         """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
         now = time.monotonic()
         self._handing_out.came_back(result.subject)
+        came_back(result.subject, result.outcomes)
         left: dict[Queue, list[Work]] = {}
         due: dict[Queue, float] = {}
         for work, outcome in zip(result.subject, result.outcomes, strict=True):
@@ -300,7 +310,10 @@ class GroupThread(threading.Thread):
 
     def _commit(self, partitions: Iterable[Partition], *, wait: bool) -> None:
         """Commit how far these partitions are; with ``wait`` also what was committed and may not have arrived."""
-        for partition in self._consumer.take_uncommitted() & self._progress.keys():
+        uncommitted = self._consumer.take_uncommitted()
+        if uncommitted:
+            self._metrics.not_committed()
+        for partition in uncommitted & self._progress.keys():
             self._progress[partition].committed(None)
         progress = {partition: self._progress[partition] for partition in partitions}
         found = {partition: each.next_offset if wait else each.committable() for partition, each in progress.items()}
@@ -322,6 +335,7 @@ class GroupThread(threading.Thread):
         self._newly_assigned += partitions
         self.member_id = self._consumer.member_id
         self.ready.set()
+        self._metrics.rebalanced("assigned")
         self._on_change(f"{self.group.name}: got {_list(partitions)}")
 
     def revoked(self, partitions: list[Partition]) -> None:
@@ -333,11 +347,13 @@ class GroupThread(threading.Thread):
             crash_points.reached("revoked-not-committed")
         self._commit(ours, wait=True)
         self._forget(ours)
+        self._metrics.rebalanced("revoked")
         self._on_change(f"{self.group.name}: gave up {_list(partitions)}")
 
     def lost(self, partitions: list[Partition]) -> None:
         """Forget these partitions at once: another process has them, and its offsets count."""
         self._forget([partition for partition in partitions if partition in self._progress])
+        self._metrics.rebalanced("lost")
         self._on_change(f"{self.group.name}: lost {_list(partitions)}")
 
     def _drain(self, draining: Collection[Progress], deadline: float) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from django_events import metrics
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
@@ -56,6 +57,10 @@ class HandingOut:
             self._units -= 1
             self._units_of[works[0].handler.name] -= 1
 
+    def units_of(self, handler: Handler) -> int:
+        """How many units of this handler the workers have."""
+        return self._units_of[handler.name]
+
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
         have it: it begins when one comes back."""
@@ -100,6 +105,7 @@ class HandingOut:
         self.out.update(works)
         self._units += 1
         self._units_of[handler.name] += 1
+        metrics.HANDLER_BATCH.of(handler.group, handler.name).observe(len(works))
         for work in works:
             work.handed_out(now)
         unit = Unit(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
-from django_events import crash_points
+from django_events import crash_points, metrics
 from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_projection import project
 from django_events.consuming.slowness import hangs
@@ -53,7 +53,9 @@ class LetterReader(threading.Thread):
         self._prepared = prepared
         self._sources = {names.dead_letter_topic(topic, group.name): topic for topic in group.dead_letter_sources}
         self._stopping = threading.Event()
-        self._trouble = Trouble(f"Bringing in the dead letters of group {group.name}", logger, OUTAGE)
+        self._trouble = Trouble(
+            "dead_letter_table", f"Bringing in the dead letters of group {group.name}", logger, OUTAGE
+        )
         self._next: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
         self._commit_due = 0.0
@@ -128,6 +130,8 @@ class LetterReader(threading.Thread):
                 self._stopping.wait(max(self._trouble.until - time.monotonic(), 0))
             else:
                 self._trouble.ended()
+                for record in records:
+                    metrics.LETTERS_READ.of(self._group.name, self._sources[record.topic]).add()
                 return True
         return False
 

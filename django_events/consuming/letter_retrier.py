@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
-from django_events import crash_points
+from django_events import crash_points, metrics
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.naming import name_at
@@ -66,7 +66,9 @@ class LetterRetrier(threading.Thread):
         self._group = group
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
-        self._trouble = Trouble(f"Looking for due dead letters of group {group.name}", logger, OUTAGE)
+        self._trouble = Trouble(
+            "dead_letter_table", f"Looking for due dead letters of group {group.name}", logger, OUTAGE
+        )
         self._slowness = Slowness()
         self._running: set[Leased] = set()
         self._unsaved: deque[tuple[DeadLetter, Tried]] = deque()
@@ -153,6 +155,7 @@ class LetterRetrier(threading.Thread):
             letter, result = self._unsaved[0]
             _conclude(letter, result)
             _say(letter, result)
+            _count(letter, result)
             self._unsaved.popleft()
 
     def _renew_leases(self, now: float) -> None:
@@ -208,6 +211,11 @@ def _say(letter: DeadLetter, result: Tried) -> None:
             f"next try in {result.delay:.0f} s" if result.automatic else "it waits for an operator",
             result.message,
         )
+
+
+def _count(letter: DeadLetter, result: Tried) -> None:
+    outcome = "resolved" if result.resolved else "failed" if result.counts else "postponed"
+    metrics.LETTER_ATTEMPTS.of(letter.group_name, letter.handler, letter.topic, outcome).add()
 
 
 _HOST = socket.gethostname()

@@ -13,11 +13,12 @@ from django_events.kafka.record import Partition
 class InHand:
     """One record that was delivered and that some handlers are not done with."""
 
-    __slots__ = ("handlers_left", "offset", "since")
+    __slots__ = ("handlers_left", "offset", "since", "written")
 
-    def __init__(self, offset: int, handlers: int) -> None:
+    def __init__(self, offset: int, handlers: int, written: int | None) -> None:
         self.offset = offset
         self.handlers_left = handlers
+        self.written = written
         self.since = time.monotonic()
 
 
@@ -47,9 +48,9 @@ class Progress:
         """Whether a worker may begin something of it. Thread-safe."""
         return not (self.draining or self.ended) and (self._pulse is None or self._pulse.is_steady)
 
-    def started(self, offset: int, handlers: int) -> InHand:
-        """A record was delivered, for this many handlers."""
-        record = InHand(offset, handlers)
+    def started(self, offset: int, handlers: int, written: int | None = None) -> InHand:
+        """A record was delivered, for this many handlers. ``written``: its time, in milliseconds since 1970."""
+        record = InHand(offset, handlers, written)
         self._in_hand.append(record)
         return record
 
@@ -69,6 +70,16 @@ class Progress:
     def in_hand(self) -> int:
         """Records delivered that the offset has not passed."""
         return len(self._in_hand)
+
+    def behind(self, end: int) -> int:
+        """How many offsets there are up to the partition's end that are not done with; 0 where nobody knows."""
+        at = self._in_hand[0].offset if self._in_hand else self.next_offset
+        return 0 if at is None else max(end - at, 0)
+
+    def age(self, now: float) -> float:
+        """Seconds since the oldest record in hand was written; 0 if there is none. ``now`` is in seconds since 1970."""
+        written = self._in_hand[0].written if self._in_hand else None
+        return 0.0 if written is None else max(now - written / 1000, 0.0)
 
     def committable(self) -> int | None:
         """The next offset to read, if it is not committed yet."""

@@ -34,6 +34,10 @@ class Pauses:
         for partition in partitions:
             (consumer.pause if partition in self._paused else consumer.resume)(partition)
 
+    def count(self, ours: Mapping[Partition, object]) -> int:
+        """Of how many of these partitions nothing more is to be taken at present."""
+        return len(ours if self._is_all_full else ours.keys() & self._full)
+
     def took_on(self, progress: Progress, active: int) -> bool:
         """A record of this partition was taken on; so many works are active in the group. Whether it is too much."""
         if progress.in_hand >= self._in_hand_of_partition:

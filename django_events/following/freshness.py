@@ -31,7 +31,7 @@ class Freshness:
         """This record is read."""
         now = time.monotonic()
         self._last = (record.partition, record.offset, now)
-        if record.timestamp is not None and (age := time.time() - record.timestamp / 1000) >= 0:
+        if (age := record.age(time.time())) is not None and age >= 0:
             self.sent = max(self.sent, now - age)
 
     def nothing_more(self, known_end: Callable[[Partition], int]) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from django_events import metrics
 from django_events.exceptions import BrokerUnavailable, DeclarationError, KafkaRefused
 from django_events.following import heartbeat
 from django_events.following.freshness import Freshness
@@ -280,6 +281,7 @@ class Reader(threading.Thread):
         """Something does not work: the moment at which it is tried again; with ``block`` it has come. Said once."""
         self._failures += 1
         self.trouble = str(error)
+        metrics.ERRORS.of("broadcast").add()
         if self._failures == 1:
             logger.warning("The reader of broadcast events waits: %s. It goes on where it was", error)
         delay = AGAIN.delay(self._failures)

@@ -4,6 +4,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -20,6 +21,8 @@ logger = logging.getLogger("django_events.kafka")
 
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
+
+NOTHING_KNOWN = -1
 
 
 class Listener(Protocol):
@@ -61,6 +64,8 @@ class Consumer:
         self._raised: list[BaseException] = []
         self._uncommitted: set[Partition] = set()
         self._cannot_commit = False
+        self.committed_at: float | None = None
+        """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
         self._is_stopping = is_stopping
         self._is_incremental = config.shares_by_increments(options)
@@ -124,6 +129,10 @@ class Consumer:
             if answers:
                 self._on_commit(None, answers)
 
+    def known_end(self, partition: Partition) -> int:
+        """The partition's end as the last answer had it, without asking; -1 if there was none."""
+        return known_end(self._client, partition)
+
     def take_uncommitted(self) -> set[Partition]:
         """The partitions whose last commit failed; empty until the next failure."""
         found, self._uncommitted = self._uncommitted, set()
@@ -171,6 +180,8 @@ class Consumer:
                 reason = (error or failed[0].error).str()
                 logger.warning("Group %s could not commit offsets: %s. It tries again", self._group, reason)
             self._cannot_commit = bool(failed)
+            if not failed:
+                self.committed_at = time.time()
         except Exception:
             logger.exception("Group %s could not read the answer to a commit", self._group)
 
@@ -210,6 +221,15 @@ def _reason(error: KafkaError) -> str:
 
 def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
+
+
+def known_end(client: confluent_kafka.Consumer, partition: Partition) -> int:
+    """The partition's end as the last answer to this client had it, without asking; -1 if there was none."""
+    try:
+        known = client.get_watermark_offsets(_on_wire(partition), cached=True)
+    except KafkaException:
+        return NOTHING_KNOWN
+    return int(known[1]) if known else NOTHING_KNOWN
 
 
 def received(polled: confluent_kafka.Message, topic: str) -> ReceivedRecord:

@@ -14,15 +14,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 
 from django_events.exceptions import ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
-from django_events.kafka.consumer import LONGEST_POLL, received
+from django_events.kafka.consumer import LONGEST_POLL, known_end, received
 from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.errors import answer_of
 from django_events.kafka.record import Partition, ReceivedRecord
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
-
-NOTHING_KNOWN = -1
 
 
 class TopicInKafka(NamedTuple):
@@ -108,12 +106,7 @@ class Follower:
 
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the last answer had it, without asking; -1 if there was none."""
-        wanted = TopicPartition(names.on_wire(partition.topic), partition.number)
-        try:
-            known = self._client.get_watermark_offsets(wanted, cached=True)
-        except KafkaException:
-            return NOTHING_KNOWN
-        return int(known[1]) if known else NOTHING_KNOWN
+        return known_end(self._client, partition)
 
     def close(self) -> None:
         """Let go of Kafka. Does not wait."""

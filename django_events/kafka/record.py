@@ -39,5 +39,9 @@ class ReceivedRecord(NamedTuple):
     def topic(self) -> str:
         return self.partition.topic
 
+    def age(self, now: float) -> float | None:
+        """Seconds since it was written, below 0 if clocks differ; ``now`` is in seconds since 1970."""
+        return None if self.timestamp is None else now - self.timestamp / 1000
+
     def __str__(self) -> str:
         return f"{self.partition.topic}[{self.partition.number}]@{self.offset}"

@@ -48,6 +48,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """A port of TCP."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**16:
+        raise ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
 def workers(text: str) -> int:
     """A number of threads, as ConsumerGroup takes it."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MOST_WORKERS:

@@ -1,18 +1,25 @@
 """All metrics: their names, what they mean, and their labels. ``docs/metrics.md`` has them, too.
 
-Labels have few values: names of topics, groups, handlers and databases that the site declares, and words from here. Never
-a key or an id. Importing this loads prometheus_client, if it is installed; so it is imported at the first use.
+Labels have few values: names of topics, groups, handlers and databases that the site declares, and words from here.
+Never a key or an id. Importing this loads prometheus_client, if it is installed.
 """
 
-import platform
 from collections.abc import Sequence
 
-import django
+from django_events.metrics.prometheus import (
+    MOST,
+    Kind,
+    Metric,
+    Reading,
+    Series,
+    Together,
+    is_there,
+    page,
+    register,
+    serve,
+)
 
-from django_events import __version__
-from django_events.metrics.prometheus import Kind, Metric, Reading, Series, Together, is_there, page, register, serve
-
-__all__ = ["ALL", "Metric", "Reading", "Series", "is_there", "page", "register", "serve"]
+__all__ = ["ALL", "MOST", "Metric", "Reading", "Series", "is_there", "page", "register", "serve"]
 
 ALL: list[Metric] = []
 
@@ -110,8 +117,8 @@ HANDLE_DELAY = _add(
 HANDLER_OUTCOMES = _add(
     "counter",
     "handler_outcomes_total",
-    "What became of an event at a handler, each time; outcome: handled, duplicate, ignored, again, discarded, buried (a "
-    "dead letter), postponed (it could not be tried). The group of broadcast handlers is empty.",
+    "What became of an event at a handler, each time; outcome: handled, duplicate, ignored, again, discarded, buried "
+    "(a dead letter), postponed (it could not be tried). The group of broadcast handlers is empty.",
     *("group", "handler", "topic", "outcome"),
 )
 HANDLER_DURATION = _add(
@@ -219,9 +226,7 @@ ERRORS = _add(
     "counter",
     "errors_total",
     "What did not work and is tried again; category: kafka, outbox, topic, commit, broadcast, dead_letter_topic, "
-    "dead_letter_table.",
+    "dead_letter_table, metrics (the tables for them).",
     "category",
 )
-BUILD = _add("gauge", "build_info", "Always 1; the labels tell.", "version", "python", "django", together="livemax")
-
-BUILD.of(__version__, platform.python_version(), django.get_version()).set(1)
+BUILD = _add("reading", "build_info", "Always 1; the labels tell.", "version", "python", "django")

@@ -1,13 +1,13 @@
 """Metrics of Prometheus. Without prometheus_client (the extra ``prometheus``) they do nothing.
 
-Nothing here raises, and nothing waits for anybody but another thread that counts: an event is worth more than its count.
+Nothing that counts raises, or waits for anybody but another thread that counts: an event is worth more than its count.
 """
 
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from django_events.harmless import harmless
 
@@ -44,9 +44,7 @@ _counting = threading.RLock()
 """Held while a value is changed. A fork waits for it: no lock of the client's is then taken in the child for ever."""
 
 if is_there:
-    os.register_at_fork(
-        before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release
-    )
+    os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
 
 
 class Series:
@@ -54,7 +52,7 @@ class Series:
 
     __slots__ = ("_child",)
 
-    def __init__(self, child: "prometheus_client.Counter | prometheus_client.Gauge | prometheus_client.Histogram") -> None:
+    def __init__(self, child: Any) -> None:
         self._child = child
 
     @_harmless
@@ -129,12 +127,12 @@ class Metric:
 
 
 @_harmless
-def _family(metric: Metric, together: Together, buckets: Sequence[float]) -> "prometheus_client.metrics.MetricWrapperBase":
+def _family(metric: Metric, together: Together, buckets: Sequence[float]) -> Any:
     if metric.kind == "counter":
         return prometheus_client.Counter(metric.name, metric.text, metric.labels)
     if metric.kind == "histogram":
         return prometheus_client.Histogram(metric.name, metric.text, metric.labels, buckets=buckets)
-    return prometheus_client.Gauge(metric.name, metric.text, metric.labels, multiprocess_mode=together)
+    return prometheus_client.Gauge(metric.name, metric.text, metric.labels, multiprocess_mode=together or "liveall")
 
 
 # ── what others read ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +192,7 @@ def page() -> tuple[bytes, str]:
     registry = prometheus_client.REGISTRY
     if MULTIPROCESS in os.environ:
         registry = prometheus_client.CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         for each in _readings:
             registry.register(each)
     return prometheus_client.generate_latest(registry), prometheus_client.CONTENT_TYPE_LATEST

@@ -14,13 +14,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers
 from django_events.models.failures import Change, Failure, FailureKind
+from django_events.models.windows import reading_along_indexes, window
 
 CHUNK = 500
 """Letters that one transaction of an operator's action locks: others wait only as long as that takes."""
@@ -33,6 +34,9 @@ PUT_OFF = timedelta(minutes=30)
 
 FIRST = timedelta(days=1)
 """By how much a letter that an operator wants tried stands in front of those that are due by themselves."""
+
+COUNTED = 10_001
+"""Open letters that are counted at most."""
 
 SHOWN = 200
 """Characters of a key or event id that are kept for people and for searching."""
@@ -146,7 +150,33 @@ class Answer(NamedTuple):
         return Answer(self.done + other.done, self.closed + other.closed, self.running + other.running, names, changed)
 
 
+class OpenLetters(NamedTuple):
+    """Those of one handler that are in the same state."""
+
+    group_name: str
+    handler: str
+    state: str
+    """``waiting`` to be tried again by itself, ``kept`` for an operator, or ``running``."""
+    number: int
+    first_failed: datetime
+    """Of the oldest."""
+
+
 class DeadLetterManager(models.Manager["DeadLetter"]):
+    # ── for everybody ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_by_handler(self, using: str) -> list["OpenLetters"]:
+        """How many open letters each handler has in each state, of the ``COUNTED`` that failed longest ago."""
+        open_letters = self.using(using).filter(IS_OPEN)
+        oldest = window(open_letters, ["last_failed"], backwards=False, size=COUNTED)
+        grouped = oldest.order_by().values_list("group_name", "handler", "state", "automatic")
+        with reading_along_indexes(using):
+            found = list(grouped.annotate(Count("pk"), Min("first_failed")))
+        return [
+            OpenLetters(group, handler, _state_for_people(state, automatic=automatic), *facts)
+            for group, handler, state, automatic, *facts in found
+        ]
+
     # ── the reader ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def project(self, letters: Sequence[Letter], using: str, *, processed: Collection[uuid.UUID] = ()) -> int:
@@ -566,6 +596,10 @@ def _attempt_fields(letter: DeadLetter, tried: Tried) -> dict[str, Any]:
         "traceback": tried.traceback,
         "host": tried.host,
     }
+
+
+def _state_for_people(state: str, *, automatic: bool) -> str:
+    return "kept" if state == State.WAITING and not automatic else state
 
 
 def _moved(before: int, after: int, *, is_open: bool = True) -> list[Change]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers, Record
 from django_events.models.statements import execute_binary, fetch, fetch_binary
+from django_events.models.windows import reading_along_indexes
 
 LANES_PER_TOPIC = 16
 """Lanes of one topic: how many senders can share it. Changing it would reorder what waits in the outbox."""
@@ -203,9 +204,12 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
             self.using(using).filter(pk__in=found).delete()
         return found
 
-    def backlogs(self, using: str) -> list[Backlog]:
-        """What each topic has in the outbox. Reads a bounded number of rows of each."""
-        return [self._backlog(topic, using) for topic in self.topics(using)]
+    def backlogs(self, using: str, topics: int | None = None) -> list[Backlog]:
+        """What each topic, or the first ``topics`` of them, has in the outbox. Bounded rows of each are read."""
+        if connections[using].vendor == "postgresql":
+            with reading_along_indexes(using):
+                return [Backlog(*row) for row in fetch(using, _SQL_BACKLOGS, [COUNTED, COUNTED, topics])]
+        return [self._backlog(topic, using) for topic in self.topics(using)[:topics]]
 
     def _backlog(self, topic: str, using: str) -> Backlog:
         rows = self.using(using).filter(topic=topic)
@@ -302,6 +306,30 @@ _SQL_LANES_WITH_ROWS = (
     f"CROSS JOIN generate_series(0, {LANES_PER_TOPIC - 1}) AS n (number) "
     f"CROSS JOIN LATERAL (SELECT 1 FROM {_OUTBOX} o WHERE o.topic = step.topic AND o.lane = n.number LIMIT 1) first_row"
 )
+
+# Lane by lane, or the look for the oldest would read every row that waits. What is counted is bounded before that.
+_SQL_BACKLOGS = f"""
+    {_SQL_STEPS}
+    SELECT step.topic, waiting.number, head.saved_at, set_aside.number
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT count(*) FROM (
+            SELECT 1 FROM {_OUTBOX} o WHERE o.topic = step.topic AND o.lane >= 0 LIMIT %s
+        ) AS counted
+    ) AS waiting (number)
+    CROSS JOIN LATERAL (
+        SELECT min(oldest.saved_at) FROM generate_series(0, {LANES_PER_TOPIC - 1}) AS lane (number)
+        CROSS JOIN LATERAL (
+            SELECT o.saved_at FROM {_OUTBOX} o WHERE o.topic = step.topic AND o.lane = lane.number ORDER BY o.id LIMIT 1
+        ) AS oldest
+    ) AS head (saved_at)
+    CROSS JOIN LATERAL (
+        SELECT count(*) FROM (
+            SELECT 1 FROM {_OUTBOX} o WHERE o.topic = step.topic AND o.lane IS NULL LIMIT %s
+        ) AS counted
+    ) AS set_aside (number)
+    WHERE step.topic IS NOT NULL LIMIT %s
+"""
 
 
 def _as_columns(lanes: Iterable[LaneName]) -> list[list[Any]]:

@@ -34,6 +34,12 @@ def _binary_cursor(using: str, sql: str, params: Sequence[Any]) -> Any:
         return Cursor(wrapper.connection).execute(sql, params, prepare=False, binary=True)
 
 
+def bound_statements(using: str, seconds: float) -> None:
+    """End each statement of this transaction that takes longer. PostgreSQL only; others have no such bound."""
+    if connections[using].vendor == "postgresql":
+        fetch(using, "SELECT set_config('statement_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
+
+
 @contextmanager
 def lock_timeout(using: str, bound: str) -> Iterator[None]:
     """Bound the wait for locks inside, and set what was set before; SET LOCAL, for the sake of PgBouncer."""

@@ -48,9 +48,11 @@ class Catchup:
 
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
-        self._sender = Sender(rows, LANES_OF_A_ROUND)
-        self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
-        self._outboxes = {using: Trouble(f"Reading the outbox of {using}", logger, OUTAGE) for using in databases}
+        self._sender = Sender(rows, LANES_OF_A_ROUND, method="catchup")
+        self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
+        self._outboxes = {
+            using: Trouble("outbox", f"Reading the outbox of {using}", logger, OUTAGE) for using in databases
+        }
 
     def run(self, interval: float, stop: Stop) -> None:
         """Pass over all databases every ``interval`` seconds until ``stop`` is set; outages are waited out."""

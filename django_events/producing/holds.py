@@ -35,7 +35,7 @@ class Holds:
         trouble = self._troubles.get(topic)
         if trouble is None:
             what = f"Topic {topic!r} is held back"
-            trouble = self._troubles[topic] = Trouble(what, logger, backoff, serious_after=LASTING)
+            trouble = self._troubles[topic] = Trouble("topic", what, logger, backoff, serious_after=LASTING)
         trouble.began(reason, backoff=backoff)
 
     def release(self, topics: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
 from django_events.producing.in_async import refuse_in_async
 from django_events.producing.in_tests import nothing_is_sent, sent_in_tests
+from django_events.producing.metrics import not_sent_now, sent_now
 from django_events.producing.tracing import encode, sending
 
 LONGEST = 86_400.0
@@ -37,8 +38,13 @@ def produce_now(events: Sequence[Event[Any]], timeout: float) -> None:
     if nothing_is_sent():
         sent_in_tests.add(events)
     elif records:
-        with sending(records):
-            immediate.send(records, min(timeout, LONGEST))
+        try:
+            with sending(records):
+                immediate.send(records, min(timeout, LONGEST))
+        except DeliveryFailed:
+            not_sent_now(events)
+            raise
+        sent_now(events)
         _tell(events)
 
 

@@ -15,6 +15,7 @@ from django_events.exceptions import SettingsError, TransactionRequired
 from django_events.models import OutgoingEvent, SavedRow
 from django_events.producing.in_async import refuse_in_async
 from django_events.producing.in_tests import nothing_is_sent
+from django_events.producing.metrics import saved
 from django_events.producing.relay import relay
 from django_events.producing.tracing import encode
 
@@ -40,6 +41,7 @@ def produce(events: Sequence[Event[Any]], using: str | None = None, *, alone: bo
         if crash_points.armed:
             crash_points.reached("row-inserted")
         _wake_after_commit(rows, database)
+    saved(events)
     for event in events:
         signals.event_saved.send_robust(sender=event.topic, event=event, using=database)
 

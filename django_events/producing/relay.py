@@ -90,7 +90,7 @@ class _RelayThread(threading.Thread):
         self._outboxes: dict[str, _Outbox] = {}
         self._stopping = False
         self._sender = Sender()
-        self._kafka = Trouble("Sending events to Kafka", logger, OUTAGE)
+        self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
         self._busy_rounds = 0
         self._first_database = using
 
@@ -198,7 +198,7 @@ class _Outbox:
     def __init__(self, using: str) -> None:
         self.using = using
         self.waiting = WaitingLanes()
-        self.trouble = Trouble(f"Reading the outbox of {using}", logger, OUTAGE)
+        self.trouble = Trouble("outbox", f"Reading the outbox of {using}", logger, OUTAGE)
 
 
 _inherited: list[object] = []

@@ -22,6 +22,7 @@ from django_events.producing.batch import BatchSize
 from django_events.producing.courier import Courier, Sending
 from django_events.producing.holds import INCOMPLETE, REFUSED, SILENT, Holds
 from django_events.producing.lanes import WaitingLanes
+from django_events.producing.metrics import Method, count_round
 from django_events.producing.tracing import round_done
 
 logger = logging.getLogger("django_events.relay")
@@ -72,8 +73,10 @@ class Sender:
     It keeps one producer and one database connection per database for as long as they work.
     """
 
-    def __init__(self, rows: int = ROWS, lanes: int | None = None) -> None:
-        """A round reads ``rows`` rows of ``lanes`` lanes at most; None: of as many as get a good share of the rows."""
+    def __init__(self, rows: int = ROWS, lanes: int | None = None, *, method: Method = "relay") -> None:
+        """A round reads ``rows`` rows of ``lanes`` lanes at most; None: of as many as get a good share of the rows.
+        ``method`` is what metrics call it."""
+        self._method: Method = method
         self._batch = BatchSize(rows)
         self._lanes = max(1, min(lanes or rows, rows // ROWS_OF_A_LANE))
         self._holds = Holds()
@@ -119,6 +122,7 @@ class Sender:
         self._note(rows, sending)
         _tell(rows, sending, using)
         round_done(rows, sending, began_at)
+        count_round(self._method, rows, sending, began_at)
         if sending.silent or (sending.unanswered and not sending.acknowledged):
             self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
         for topic in sending.silent:

@@ -4,14 +4,19 @@ import logging
 import math
 import time
 
+from django_events import metrics
 from django_events.retry import Backoff
 
 
 class Trouble:
     """The state of one thing that can fail and come back. Owned by one thread."""
 
-    def __init__(self, what: str, logger: logging.Logger, backoff: Backoff, *, serious_after: float = math.inf) -> None:
-        """``backoff``: how long to wait between two tries. ``serious_after``: seconds after which it is an error."""
+    def __init__(
+        self, category: str, what: str, logger: logging.Logger, backoff: Backoff, *, serious_after: float = math.inf
+    ) -> None:
+        """``category`` is what metrics call it, ``what`` is for people. ``backoff``: how long to wait between two tries.
+        ``serious_after``: seconds after which it is an error."""
+        self._category = category
         self._what = what
         self._logger = logger
         self._backoff = backoff
@@ -35,6 +40,7 @@ class Trouble:
             self._logger.log(level, "%s%s: %s. It is tried again until it works.", self._what, for_how_long, reason)
         self._said = reason, level
         self._failures += 1
+        metrics.ERRORS.of(self._category).add()
         self.until = now + (backoff or self._backoff).delay(self._failures)
 
     def ended(self) -> None:

@@ -8,7 +8,7 @@ from django.db import Error as DatabaseError
 from django_events import tables
 from django_events.conf import settings
 from django_events.exceptions import EventsError
-from django_events.management import arguments
+from django_events.management import arguments, metrics_port
 from django_events.management.signals import stop_on_signals
 from django_events.producing.catchup import Catchup
 from django_events.producing.sender import ROWS
@@ -41,6 +41,8 @@ class Command(BaseCommand):
             help="a database with an outbox; may be repeated (default: all in the setting DATABASES)",
         )
 
+        metrics_port.add_options(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._catch_up(options)
@@ -56,6 +58,7 @@ class Command(BaseCommand):
                 f"No outbox in database {', '.join(unknown)}. The setting DATABASES names {list(settings.DATABASES)!r}."
             )
         catchup = Catchup(databases, options["batch_size"])
+        metrics_port.open_port(options)
         stop = Stop()
         with stop_on_signals(stop):
             if options["once"]:

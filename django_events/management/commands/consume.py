@@ -10,7 +10,7 @@ from django_events import broadcasting, registry
 from django_events.consuming.limits import Limits
 from django_events.exceptions import EventsError
 from django_events.handlers import ConsumerGroup
-from django_events.management import arguments
+from django_events.management import arguments, metrics_port
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.consume import page, reloading
 from django_events.management.consume.health_file import HealthFile
@@ -53,6 +53,7 @@ class Command(BaseCommand):
             metavar="PATH",
             help="touch this file each second as long as every group polls and no handler is stuck",
         )
+        metrics_port.add_options(parser)
         add("--reload", action="store_true", help="start again when code changes, as runserver does")
         add("--list", action="store_true", help="show what would be consumed and how, and end; asks nobody")
         add("--json", action="store_true", help="with --list: as JSON")
@@ -82,6 +83,8 @@ class Command(BaseCommand):
             max_events=options["max_events"],
             health_file=HealthFile(options["health_file"]) if options["health_file"] else None,
         )
+        if not options["reload"] or reloading.is_child():
+            metrics_port.open_port(options)
         if options["reload"]:
             _reload(run, console)
             return

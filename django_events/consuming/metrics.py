@@ -1,0 +1,113 @@
+"""What is counted and measured of handlers, groups and broadcast handlers, in the threads that own them.
+
+Events are counted by the unit in which they come back from a worker, and how much there is is told once a second.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from django_events import metrics
+from django_events.consuming.calls import Call
+from django_events.consuming.handing_out import HandingOut
+from django_events.consuming.offsets import Progress
+from django_events.consuming.outcome import Duplicate, Handled, LetterRefused, LetterWritten, Outcome
+from django_events.consuming.policy import Again, Decision
+from django_events.consuming.queues import Queues
+from django_events.consuming.work import Work
+from django_events.handlers import ConsumerGroup, Handler
+from django_events.kafka.consumer import Consumer
+from django_events.kafka.record import Partition, ReceivedRecord
+
+_DONE = {Handled: "handled", Duplicate: "duplicate"}
+
+
+def came_back(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
+    """These went to a worker together, or to the writer of letters. What failed is counted when it is known what
+    follows."""
+    if not metrics.is_there:
+        return
+    handler = works[0].handler
+    done: Counter[tuple[str, str]] = Counter()
+    first: Work | None = None
+    for work, outcome in zip(works, outcomes, strict=True):
+        if what := _DONE.get(type(outcome)):
+            done[work.record.topic, what] += 1
+            first = first or work
+        elif isinstance(outcome, LetterWritten):
+            metrics.LETTERS_WRITTEN.of(handler.group, handler.name, work.record.topic).add()
+    for (topic, what), count in done.items():
+        metrics.HANDLER_OUTCOMES.of(handler.group, handler.name, topic, what).add(count)
+    if first and (age := first.record.age(time.time())) is not None:
+        metrics.HANDLE_DELAY.of(handler.group, handler.name, first.record.topic).observe(age)
+
+
+def failed(work: Work, outcome: Outcome, decision: Decision) -> None:
+    """It was no success, and this follows."""
+    if isinstance(outcome, LetterRefused):
+        metrics.ERRORS.of("dead_letter_topic").add()
+        return
+    is_postponed = isinstance(decision, Again) and not decision.counts
+    what = "postponed" if is_postponed else type(decision).__name__.lower()
+    metrics.HANDLER_OUTCOMES.of(work.handler.group, work.handler.name, work.record.topic, what).add()
+
+
+def tell_of_handlers(
+    handlers: Sequence[Handler], queues: Queues, handing_out: HandingOut, running: Collection[Call]
+) -> None:
+    """How much each handler has to do at this moment; ``running`` are the calls that have not returned."""
+    if not metrics.is_there:
+        return
+    now = time.monotonic()
+    out = Counter(work.handler.name for work in handing_out.out if not work.letter)
+    for handler in handlers:
+        labels = handler.group, handler.name
+        metrics.HANDLER_WAITING.of(*labels).set(queues.line(handler.name).works)
+        metrics.HANDLER_RUNNING.of(*labels).set(out[handler.name])
+        metrics.HANDLER_BATCHES.of(*labels).set(handing_out.units_of(handler))
+        began = min((call.began for call in running if call.handler.name == handler.name), default=now)
+        metrics.HANDLER_LONGEST.of(*labels).set(now - began)
+
+
+class GroupMetrics:
+    """What a group's thread counts and measures. Used by it alone."""
+
+    def __init__(self, group: ConsumerGroup) -> None:
+        self._group = group
+        self._taken_on: Counter[str] = Counter()
+
+    def took_on(self, record: ReceivedRecord, *, is_first: bool) -> None:
+        """A record came from Kafka, as the first of a look or not."""
+        self._taken_on[record.topic] += 1
+        if is_first and metrics.is_there and (age := record.age(time.time())) is not None:
+            metrics.RECEIVE_DELAY.of(self._group.name, record.topic).observe(age)
+
+    def rebalanced(self, change: str) -> None:
+        """Its partitions have changed: they were assigned, revoked or lost."""
+        metrics.REBALANCES.of(self._group.name, change).add()
+
+    def not_committed(self) -> None:
+        """Kafka has not taken offsets."""
+        metrics.ERRORS.of("commit").add()
+
+    def tell(self, partitions: Mapping[Partition, Progress], consumer: Consumer, paused: int) -> None:
+        """How far it is at this moment."""
+        if not metrics.is_there:
+            return
+        now = time.time()
+        name = self._group.name
+        lag: defaultdict[str, int] = defaultdict(int)
+        oldest: defaultdict[str, float] = defaultdict(float)
+        for partition, progress in partitions.items():
+            lag[partition.topic] += progress.behind(consumer.known_end(partition))
+            oldest[partition.topic] = max(oldest[partition.topic], progress.age(now))
+        for topic in self._group.sources:
+            metrics.RECORDS_CONSUMED.of(name, topic).add(self._taken_on.pop(topic, 0))
+            metrics.LAG.of(name, topic).set(lag[topic])
+            metrics.OLDEST_UNHANDLED.of(name, topic).set(oldest[topic])
+        metrics.IN_FLIGHT.of(name).set(sum(progress.in_hand for progress in partitions.values()))
+        metrics.ASSIGNED.of(name).set(len(partitions))
+        metrics.PAUSED.of(name).set(paused)
+        metrics.LAST_POLL.of(name).set(now)
+        if consumer.committed_at:
+            metrics.LAST_COMMIT.of(name).set(consumer.committed_at)
