@@ -36,6 +36,12 @@ MOST_TOPICS = metrics.MOST
 def serve(port: int, address: str) -> None:
     """Answer on this port with the metrics of this process, in daemon threads. Where that cannot be, the log says so,
     and nothing else happens."""
+    if not metrics.is_there:
+        logger.error(
+            "This process shows no metrics: prometheus_client is not installed. Its events go on. Run: "
+            "pip install 'django-events-kafka[prometheus]'"
+        )
+        return
     try:
         metrics.serve(port, address)
     except (OSError, OverflowError) as error:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
-from django.test import Client, override_settings
+from django.test import Client, RequestFactory, override_settings
+from prometheus_client import REGISTRY
 
 from django_events import (
     Backoff,
@@ -179,6 +180,27 @@ def test_a_client_that_fails_raises_nothing_and_says_so_once(
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 2  # what adds has failed, and what makes series
     assert all("Events go on without their metrics; this is said once" in text for text in texts)
+
+
+AGAIN = """
+import importlib, sys, django
+django.setup()
+from django_events import metrics
+for name in [name for name in sys.modules if name.startswith("django_events.metrics")]:
+    del sys.modules[name]
+metrics = importlib.import_module("django_events.metrics")
+metrics.SENT.of("t", "relay").add()
+print("no error")
+"""
+
+
+def test_importing_it_twice_is_no_error() -> None:
+    assert python(AGAIN) == ["no error"]
+
+
+def test_a_directory_that_is_not_there_hurts_nobody(tmp_path: Path) -> None:
+    use = "from django_events import metrics; metrics.SENT.of('t', 'now').add(); print('on')"
+    assert python(f"import django; django.setup(); {use}", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "nowhere")) == ["on"]
 
 
 def test_topics_that_are_named_at_run_time_do_not_make_endless_series() -> None:
@@ -573,6 +595,49 @@ def test_no_second_look_begins_while_one_hangs(quick_page: None, monkeypatch: py
         hanging.join()
 
 
+class Hanging:
+    """A collector of the site's own."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_go_on = threading.Event(), threading.Event()
+
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> list[Any]:
+        self.is_asked.set()
+        self.may_go_on.wait(120)
+        return []
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_collector_that_hangs_holds_up_no_event(
+    broker: Broker, created: None, group: ConsumerGroup, consuming: Consuming
+) -> None:
+    booked: list[int] = []
+
+    @group.exactly_once(entry_made)
+    def book(event: Event[EntryMade]) -> None:
+        booked.append(event.payload.number)
+
+    hanging = Hanging()
+    REGISTRY.register(hanging)
+    asking = threading.Thread(target=_page)
+    asking.start()
+    try:
+        assert hanging.is_asked.wait(60)
+        save(3)
+        assert Catchup(["default"]).run_once(Stop()).sent == 3
+        with consuming(group):
+            wait_for(lambda: sorted(booked) == [0, 1, 2])
+        assert asking.is_alive()
+    finally:
+        hanging.may_go_on.set()
+        REGISTRY.unregister(hanging)
+        asking.join()
+
+
 def test_without_tables_no_database_is_touched(settings: Any) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": []}
     page = _page()  # pytest-django lets no test touch a database that has not asked for it
@@ -594,6 +659,19 @@ def test_the_view_shows_what_this_process_has_counted_and_what_the_tables_say() 
     assert answer["Cache-Control"]
     assert values(answer.content.decode(), metrics.OUTBOX_WAITING) == [2.0]
     assert Client().post("/metrics").status_code == 405
+
+
+@override_settings(METRICS_TOKEN="secret")
+def test_the_view_of_the_docs_lets_nobody_read_without_the_token(settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": []}
+    page = (ROOT / "docs/metrics.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "constant_time" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    view, request = names["protected_metrics"], RequestFactory()
+    assert view(request.get("/", headers={"Authorization": "Bearer guess"})).status_code == 403
+    assert view(request.get("/")).status_code == 403
+    assert view(request.get("/", headers={"Authorization": "Bearer secret"})).status_code == 200
 
 
 @pytest.mark.kafka
