@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -32,11 +33,20 @@ from django_events import (
     metrics,
 )
 from django_events.consuming import repair
+from django_events.consuming.announcing import say_what_follows
+from django_events.consuming.group import GroupThread
+from django_events.consuming.limits import Limits
+from django_events.consuming.outcome import LetterRefused
+from django_events.consuming.policy import Again
 from django_events.consuming.service import Service
+from django_events.exceptions import BrokerUnavailable
+from django_events.following.reader import Reader
 from django_events.kafka import topics
+from django_events.kafka.record import Partition
 from django_events.metrics import Metric, prometheus
 from django_events.models import DeadLetter, OutgoingEvent
 from django_events.producing.catchup import Catchup
+from django_events.producing.holds import Holds
 from django_events.producing.immediate import immediate
 from django_events.stopping import Stop
 from django_events.testing import sending
@@ -313,6 +323,24 @@ def test_an_outage_is_counted(settings: Any) -> None:
     catchup._guarded_pass("default", Stop())
     catchup.close()
     assert value(metrics.ERRORS, "kafka") == errors + 1
+
+
+def errors_by(category: str, act: Callable[[], object]) -> float:
+    before = value(metrics.ERRORS, category)
+    act()
+    return value(metrics.ERRORS, category) - before
+
+
+def test_each_thing_that_can_go_wrong_has_its_category(declarations: None) -> None:
+    thread = GroupThread(ConsumerGroup("metered-errors"), Limits(), print)
+    thread._consumer = cast(Any, SimpleNamespace(take_uncommitted=lambda: {Partition(TOPIC, 0)}))
+    reader = Reader([], print, print)
+    refused, again = LetterRefused("no room"), Again(1.0, counts=False)
+    work = cast(Any, SimpleNamespace(delays=1))
+    assert errors_by("commit", lambda: thread._commit([], wait=False)) == 1
+    assert errors_by("broadcast", lambda: reader._wait_after(BrokerUnavailable("away"), block=False)) == 1
+    assert errors_by("dead_letter_topic", lambda: say_what_follows(work, refused, again)) == 1
+    assert errors_by("topic", lambda: Holds().hold("gone", "Kafka lacks it")) == 1
 
 
 # ── consuming ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
-from django_events import crash_points, metrics, signals, tables
+from django_events import crash_points, signals, tables
 from django_events.conf import settings
 from django_events.consuming.around import around
 from django_events.consuming.calls import noted
@@ -135,7 +135,6 @@ class Attempt:
             finally:
                 self._seconds.append(time.monotonic() - call.began)
                 self.called(self._seconds[-1])
-                metrics.HANDLER_DURATION.of(self.handler.group, self.handler.name).observe(self._seconds[-1])
         if crash_points.armed:
             crash_points.reached("handler-returned")
 

@@ -215,8 +215,9 @@ class GroupThread(threading.Thread):
         if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now):
             return self._collect(block=min(timeout, LONGEST_WAIT))
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
+            if not count:
+                self._metrics.first_of_a_look(record)
             is_too_much = self._take_on(record)
-            self._metrics.took_on(record, is_first=not count)
             count += 1
             if is_too_much or (count >= POLLED_AT_LEAST and not self._workers.results.empty()):
                 break
@@ -240,6 +241,7 @@ class GroupThread(threading.Thread):
         progress = self._progress.get(record.partition)
         if progress is None:  # fetched just before the partition was lost
             return False
+        self._metrics.took_on(record)
         handlers = self._handlers[record.topic]
         in_hand = progress.started(record.offset, len(handlers), record.timestamp)
         for handler in handlers:

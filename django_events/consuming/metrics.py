@@ -6,6 +6,7 @@ Events are counted by the unit in which they come back from a worker, and how mu
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 
 from django_events import metrics
 from django_events.consuming.calls import Call
@@ -19,7 +20,9 @@ from django_events.handlers import ConsumerGroup, Handler
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
 
-_DONE = {Handled: "handled", Duplicate: "duplicate"}
+_DONE: dict[type, str] = {Handled: "handled", Duplicate: "duplicate"}
+
+_topic = attrgetter("record.partition.topic")
 
 
 def came_back(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
@@ -27,19 +30,15 @@ def came_back(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
     follows."""
     if not metrics.is_there:
         return
-    handler = works[0].handler
-    done: Counter[tuple[str, str]] = Counter()
-    first: Work | None = None
-    for work, outcome in zip(works, outcomes, strict=True):
-        if what := _DONE.get(type(outcome)):
-            done[work.record.topic, what] += 1
-            first = first or work
-        elif isinstance(outcome, LetterWritten):
-            metrics.LETTERS_WRITTEN.of(handler.group, handler.name, work.record.topic).add()
-    for (topic, what), count in done.items():
-        metrics.HANDLER_OUTCOMES.of(handler.group, handler.name, topic, what).add(count)
+    labels = works[0].handler.group, works[0].handler.name
+    for (topic, kind), count in Counter(zip(map(_topic, works), map(type, outcomes), strict=True)).items():
+        if what := _DONE.get(kind):
+            metrics.HANDLER_OUTCOMES.of(*labels, topic, what).add(count)
+        elif kind is LetterWritten:
+            metrics.LETTERS_WRITTEN.of(*labels, topic).add(count)
+    first = next((work for work, outcome in zip(works, outcomes, strict=True) if isinstance(outcome, Handled)), None)
     if first and (age := first.record.age(time.time())) is not None:
-        metrics.HANDLE_DELAY.of(handler.group, handler.name, first.record.topic).observe(age)
+        metrics.HANDLE_DELAY.of(*labels, first.record.topic).observe(age)
 
 
 def failed(work: Work, outcome: Outcome, decision: Decision) -> None:
@@ -76,10 +75,13 @@ class GroupMetrics:
         self._group = group
         self._taken_on: Counter[str] = Counter()
 
-    def took_on(self, record: ReceivedRecord, *, is_first: bool) -> None:
-        """A record came from Kafka, as the first of a look or not."""
-        self._taken_on[record.topic] += 1
-        if is_first and metrics.is_there and (age := record.age(time.time())) is not None:
+    def took_on(self, record: ReceivedRecord) -> None:
+        """A record came from Kafka."""
+        self._taken_on[record.partition.topic] += 1
+
+    def first_of_a_look(self, record: ReceivedRecord) -> None:
+        """It was the first of a look at Kafka."""
+        if metrics.is_there and (age := record.age(time.time())) is not None:
             metrics.RECEIVE_DELAY.of(self._group.name, record.topic).observe(age)
 
     def rebalanced(self, change: str) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from django_events import metrics
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
@@ -63,6 +64,7 @@ class Trial:
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
         self._waits = int(has_waited)
+        self._seconds: list[float] = []
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
@@ -72,6 +74,7 @@ class Trial:
             self._in_shared_transactions()
         else:
             self._one_by_one(range(len(self._records)))
+        metrics.HANDLER_DURATION.of(self._handler.group, self._handler.name).observe_all(self._seconds)
         return self._outcomes
 
     # ── one by one ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,7 +100,7 @@ class Trial:
         self._came_out(at, outcome)
 
     def _single(self, at: int) -> Attempt:
-        self._last = Attempt(self._handler, self._given([at]), patience=self._patience, called=self._sharing.called)
+        self._last = Attempt(self._handler, self._given([at]), patience=self._patience, called=self._called)
         return self._last
 
     # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
@@ -125,11 +128,7 @@ class Trial:
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
         shared = Attempt(
-            self._handler,
-            self._given(positions),
-            self._has_time,
-            patience=self._patience,
-            called=self._sharing.called,
+            self._handler, self._given(positions), self._has_time, patience=self._patience, called=self._called
         )
         outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
@@ -163,7 +162,7 @@ class Trial:
                 parts += reversed(self._after_failure(ready, error))
 
     def _listed(self, positions: Sequence[int]) -> Attempt:
-        return Attempt(self._handler, self._given(positions), patience=self._patience)
+        return Attempt(self._handler, self._given(positions), patience=self._patience, called=self._seconds.append)
 
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
@@ -203,6 +202,10 @@ class Trial:
     def _patience(self) -> float:
         """Seconds for which marks that others hold are waited for."""
         return IMPATIENCE if self._waits else PATIENCE
+
+    def _called(self, seconds: float) -> None:
+        self._seconds.append(seconds)
+        self._sharing.called(seconds)
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._until

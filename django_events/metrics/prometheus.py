@@ -73,6 +73,13 @@ class Series:
         with _counting:
             self._child.observe(max(value, 0.0))
 
+    @_harmless
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Of a histogram: these were seen. Cheaper than one by one."""
+        with _counting:
+            for value in values:
+                self._child.observe(value)
+
 
 class _Nowhere(Series):
     """Where prometheus_client is not installed."""
@@ -83,6 +90,7 @@ class _Nowhere(Series):
     def add(self, amount: float = 1) -> None: ...
     def set(self, value: float) -> None: ...
     def observe(self, value: float) -> None: ...
+    def observe_all(self, values: Iterable[float]) -> None: ...
 
 
 _NOWHERE = _Nowhere()
