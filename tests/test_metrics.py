@@ -46,7 +46,7 @@ from django_events.kafka.record import Partition
 from django_events.metrics import Metric, prometheus
 from django_events.models import DeadLetter, OutgoingEvent
 from django_events.producing.catchup import Catchup
-from django_events.producing.holds import Holds
+from django_events.producing.holds import INCOMPLETE, Holds
 from django_events.producing.immediate import immediate
 from django_events.stopping import Stop
 from django_events.testing import sending
@@ -340,7 +340,7 @@ def test_each_thing_that_can_go_wrong_has_its_category(declarations: None) -> No
     assert errors_by("commit", lambda: thread._commit([], wait=False)) == 1
     assert errors_by("broadcast", lambda: reader._wait_after(BrokerUnavailable("away"), block=False)) == 1
     assert errors_by("dead_letter_topic", lambda: say_what_follows(work, refused, again)) == 1
-    assert errors_by("topic", lambda: Holds().hold("gone", "Kafka lacks it")) == 1
+    assert errors_by("topic", lambda: Holds().hold("gone", "Kafka lacks it", INCOMPLETE)) == 1
 
 
 # ── consuming ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -147,7 +147,7 @@ HANDLER_BATCHES = _add(
 HANDLER_LONGEST = _add(
     "gauge",
     "handler_longest_running_seconds",
-    "For how long the longest of its running calls has run; 0 if none runs.",
+    "For how long the longest of its running calls has run, but for those with dead letters; 0 if none runs.",
     *("group", "handler"),
     together="livemax",
 )

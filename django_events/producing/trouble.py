@@ -14,8 +14,8 @@ class Trouble:
     def __init__(
         self, category: str, what: str, logger: logging.Logger, backoff: Backoff, *, serious_after: float = math.inf
     ) -> None:
-        """``category`` is what metrics call it, ``what`` is for people. ``backoff``: how long to wait between two tries.
-        ``serious_after``: seconds after which it is an error."""
+        """``category``: what metrics call it. ``what``: its name for people. ``backoff``: how long to wait between two
+        tries. ``serious_after``: seconds after which it is an error."""
         self._category = category
         self._what = what
         self._logger = logger
