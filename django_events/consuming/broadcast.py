@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeAlias
 
+from django_events import metrics
 from django_events.broadcasting import BroadcastHandler
 from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.exceptions import DeclarationError
@@ -37,12 +37,9 @@ class Broadcast:
         """``on_change`` gets a line when it has started, in a thread of its own. Raises SettingsError for a heartbeat
         that cannot be."""
         heartbeat.interval()
-        self._handlers = {
-            declared.name: BroadcastThread(declared, whole_latency=partial(self.latency, declared.name))
-            for declared in handlers
-        }
+        self._handlers = {declared.name: BroadcastThread(declared) for declared in handlers}
         self._readers: list[Reader] = []
-        self._heart = Heart(self._latency_of_readers)
+        self._heart = Heart(self._latency_of_readers, self._tell_latencies)
         self._on_change = on_change
         self._lock = threading.Lock()
         self._stopping = False
@@ -147,3 +144,7 @@ class Broadcast:
 
     def _latency_of_readers(self) -> float:
         return max((reader.latency for reader in [*self._readers]), default=float("inf"))
+
+    def _tell_latencies(self) -> None:
+        for name in self._handlers:
+            metrics.BROADCAST_LATENCY.of(name).set(self.latency(name))

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TypeAlias
 
 from django.db import connections
@@ -53,10 +53,7 @@ Arrived: TypeAlias = tuple[ReceivedRecord | Gap, float]
 class BroadcastThread(threading.Thread):
     """Runs one broadcast handler until it is stopped. A feed of a reader. ``error`` is what ended it otherwise."""
 
-    def __init__(
-        self, declared: BroadcastHandler, *, whole_latency: Callable[[], float] = lambda: float("inf")
-    ) -> None:
-        """``whole_latency``: its own latency or its reader's, whichever is more; for metrics."""
+    def __init__(self, declared: BroadcastHandler) -> None:
         super().__init__(name=f"django-events-broadcast-{declared.name}", daemon=True)
         self.declared = declared
         self.error: BaseException | None = None
@@ -65,7 +62,6 @@ class BroadcastThread(threading.Thread):
         self.left_running = False
         """Whether the handler still ran when the time to stop was over. Read it after ``join``."""
         self._handler = declared.handler
-        self._whole_latency = whole_latency
         self._inbox: queue.SimpleQueue[Arrived | Result[list[Work]] | None] = queue.SimpleQueue()
         self._arrived: deque[Arrived] = deque()
         self._queues = Queues()
@@ -134,7 +130,6 @@ class BroadcastThread(threading.Thread):
             logger.exception("Handler %s gets no more events, for an error that is not its own", self._handler)
             self.error = error
         finally:
-            metrics.BROADCAST_LATENCY.of(self.declared.name).set(float("inf"))
             connections.close_all()
 
     def _run_handler(self) -> None:
@@ -164,7 +159,6 @@ class BroadcastThread(threading.Thread):
             self._slowness.look_at_calls(self._workers.calls)
             self._slowness.look_at_offsets(self._progress.values(), self._queues)
             tell_of_handlers([self._handler], self._queues, self._handing_out, self._workers.calls)
-            metrics.BROADCAST_LATENCY.of(self.declared.name).set(self._whole_latency())
 
     def _finish(self) -> None:
         """Let what runs finish. What was not begun is not handled: the process ends."""

@@ -29,6 +29,9 @@ EARLIER = 0.25
 ANSWER = 2.0
 """Seconds that Kafka has to take a heartbeat."""
 
+SECOND = 1.0
+"""Seconds between two looks at least."""
+
 spec.declare(spec.TopicSpec(name=TOPIC))
 
 
@@ -66,13 +69,14 @@ def record() -> Record:
 class Heart(threading.Thread):
     """Sends heartbeats while nothing else is heard, until it is stopped. ``error`` is what ended it otherwise."""
 
-    def __init__(self, latency: Callable[[], float]) -> None:
+    def __init__(self, latency: Callable[[], float], each_second: Callable[[], None]) -> None:
         """``latency``: seconds since the sending of the newest record that was read, by the reader that is furthest
-        behind."""
+        behind. ``each_second`` is called about as often."""
         super().__init__(name="django-events-heart", daemon=True)
         self.error: BaseException | None = None
         self.left_running = False  # it runs no handlers
         self._latency = latency
+        self._each_second = each_second
         self._sent = time.monotonic()  # as if: what is silence, nobody can tell at the start
         self._stopping = threading.Event()
         self._cannot_send = False
@@ -89,13 +93,16 @@ class Heart(threading.Thread):
             self.error = error
 
     def _beat(self) -> None:
-        while True:
-            silence = interval() * (1 - random.uniform(0, EARLIER))
-            left = silence - min(self._latency(), time.monotonic() - self._sent)
-            if self._stopping.wait(max(left, 0.0)):
-                return
-            if left <= 0:
+        silence = _some_silence()
+        while not self._stopping.wait(min(max(self._seconds_to(silence), 0.0), SECOND)):
+            self._each_second()
+            if self._seconds_to(silence) <= 0:
                 self._send()
+                silence = _some_silence()
+
+    def _seconds_to(self, silence: float) -> float:
+        """Seconds until there has been silence for so long."""
+        return silence - min(self._latency(), time.monotonic() - self._sent)
 
     def _send(self) -> None:
         """Send one; if that fails, it is tried again after the next interval."""
@@ -110,3 +117,8 @@ class Heart(threading.Thread):
             self._cannot_send = True
         else:
             self._cannot_send = False
+
+
+def _some_silence() -> float:
+    """After how many seconds without a word one is sent."""
+    return interval() * (1 - random.uniform(0, EARLIER))

@@ -214,7 +214,7 @@ LETTER_ATTEMPTS = _add(
 BROADCAST_LATENCY = _add(
     "gauge",
     "broadcast_latency_seconds",
-    "How old what a broadcast handler knows is at most; +Inf before its start and after its end.",
+    "How old what a broadcast handler knows is at most; +Inf before its start, and after an error.",
     "handler",
     together="livemax",
 )
