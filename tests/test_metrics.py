@@ -471,7 +471,6 @@ def test_the_way_of_a_dead_letter(broker: Broker, created: None, group: Consumer
     assert value(metrics.DEAD_LETTERS, group.name, "treat", "kept") == 0
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_open_letters_are_counted_by_state_and_closed_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     project(a_letter(key="a"), a_letter(key="b"), a_letter(key="c", automatic=False), a_letter(key="d"))
@@ -677,7 +676,6 @@ def test_without_tables_no_database_is_touched(settings: Any) -> None:
 # ── web processes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 @override_settings(ROOT_URLCONF="tests.web.urls")
 def test_the_view_shows_what_this_process_has_counted_and_what_the_tables_say() -> None:
