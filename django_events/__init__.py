@@ -26,6 +26,7 @@ from django_events.exceptions import (
     SendError,
     ServiceError,
     SettingsError,
+    SubscriptionLost,
     SubscriptionOverflow,
     TransactionRequired,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "Subscription",
+    "SubscriptionLost",
     "SubscriptionOverflow",
     "Topic",
     "TransactionRequired",

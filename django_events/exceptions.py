@@ -11,6 +11,7 @@ EventsError
 │   └── CalledInAsync (also SynchronousOnlyOperation)   send() was called where asend() must be awaited
 ├── DeliveryFailed                                 Kafka has not taken it: the caller may send it again
 ├── SubscriptionOverflow                           a subscriber is too slow for its queue, and asked to be told
+├── SubscriptionLost                               a process that was forked must open subscriptions of its own
 ├── DoNotRetry                                     raised by handlers: trying again would not help
 ├── IgnoreError                                    raised by handlers: the event is to be passed over
 ├── BatchItemError                             raised by batch handlers: which event is at fault
@@ -72,6 +73,10 @@ class DeliveryFailed(EventsError):
 
 class SubscriptionOverflow(EventsError):
     """A subscription with ``WhenFull.FAIL`` had no room for an event; what had come before is delivered."""
+
+
+class SubscriptionLost(EventsError):
+    """A subscription was opened before this process was forked, and only the parent goes on with it."""
 
 
 class DoNotRetry(EventsError):

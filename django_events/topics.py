@@ -304,7 +304,7 @@ class Topic(Generic[Payload]):
         ``key``: only events of this key, or of which the function ``by`` makes this key; None for all. Give ``by`` the
         same function each time: events are looked up once for each. ``limit`` is how many events wait for the reader;
         then ``when_full`` says what follows. With a ``callback`` each event is given to it, in a thread that all
-        callbacks share. ``timeout`` is how many seconds ``with`` waits for Kafka.
+        callbacks share unless they take long. ``timeout`` is how many seconds ``with`` waits for Kafka.
 
         Does not block; entering does. Raises DeclarationError for what cannot be.
         """

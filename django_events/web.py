@@ -4,14 +4,12 @@ Importing this loads neither models nor librdkafka.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.signals import request_started
 
 from django_events.conf import settings
-
-if TYPE_CHECKING:
-    from django_events.consuming.broadcast import Broadcast
+from django_events.consuming.broadcasts import running
 
 
 class _Wish:
@@ -40,7 +38,7 @@ def start_broadcast() -> None:
     SettingsError for settings that cannot be.
     """
     _wish.is_said = True
-    _running()
+    _start()
 
 
 def broadcast_latency(handler: str | None = None) -> float:
@@ -48,10 +46,12 @@ def broadcast_latency(handler: str | None = None) -> float:
     handler which is furthest behind.
 
     It is the time since the sending of the newest event or heartbeat that was read, or since an event came that the
-    handler is not done with. Infinite if none runs here. Thread-safe; does not block. Raises DeclarationError for a
-    name that is none.
+    handler is not done with. Infinite if it does not run here; whether ``start_broadcast``, ``consume`` or a
+    ``Service`` runs it makes no difference. Thread-safe; does not block. Raises DeclarationError for a name that no
+    handler has.
     """
-    return _running().latency(handler) if _wish.is_said else float("inf")
+    _start_if_wished()
+    return running.latency(handler)
 
 
 def broadcast_is_live(handler: str | None = None) -> bool:
@@ -60,7 +60,8 @@ def broadcast_is_live(handler: str | None = None) -> bool:
 
     False if none runs here. Thread-safe; does not block. Errors as ``broadcast_latency``.
     """
-    return _running().is_live(handler) if _wish.is_said else False
+    _start_if_wished()
+    return running.is_live(handler)
 
 
 def start_at_requests() -> None:
@@ -73,9 +74,14 @@ def _at_request(**kwargs: Any) -> None:
         start_broadcast()
 
 
-def _running() -> "Broadcast":
+def _start_if_wished() -> None:
+    """In a child process of the one that has wished for it."""
+    if _wish.is_said and not _wish.is_done:
+        _start()
+
+
+def _start() -> None:
     from django_events.consuming.in_process import in_process  # loads librdkafka
 
-    broadcast = in_process.start()
+    in_process.start()
     _wish.is_done = True
-    return broadcast

@@ -8,12 +8,17 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewPartitions,
     NewTopic,
+    ResourcePatternType,
     ResourceType,
 )
 
@@ -68,6 +73,11 @@ class Broker:
             answer.result()
         wait_for(lambda: len(self.admin.list_topics(timeout=10).topics[self.prefix + topic].partitions) == total)
 
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Have Kafka forget the partition's records before this offset."""
+        (answer,) = self.admin.delete_records([TopicPartition(self.prefix + topic, partition, before)]).values()
+        answer.result()
+
     def set_session(self, group: str, seconds: int) -> None:
         """How long the broker waits for a process of this group; it counts with ``group.protocol=consumer``."""
         entry = ConfigEntry(
@@ -81,6 +91,28 @@ class Broker:
         for answer in self.admin.delete_topics([self.prefix + topic]).values():
             answer.result()
         wait_for(lambda: not self.exists(topic))
+
+    def restrict(self, topic: str, *allowed: AclOperation) -> None:
+        """Let everybody do these things with the topic, and nothing else."""
+        who = ("User:*", "*")
+        bindings = [
+            AclBinding(*self._named(topic), *who, operation, AclPermissionType.ALLOW) for operation in allowed
+        ] or [AclBinding(*self._named(topic), *who, AclOperation.ALL, AclPermissionType.DENY)]
+        for answer in self.admin.create_acls(bindings).values():
+            answer.result()
+        wait_for(lambda: self.admin.describe_acls(self._acls(topic)).result())
+
+    def unrestrict(self, topic: str) -> None:
+        """Let everybody do everything with it again."""
+        for answer in self.admin.delete_acls([self._acls(topic)]).values():
+            answer.result()
+        wait_for(lambda: not self.admin.describe_acls(self._acls(topic)).result())
+
+    def _acls(self, topic: str) -> AclBindingFilter:
+        return AclBindingFilter(*self._named(topic), None, None, AclOperation.ANY, AclPermissionType.ANY)
+
+    def _named(self, topic: str) -> tuple[ResourceType, str, ResourcePatternType]:
+        return ResourceType.TOPIC, self.prefix + topic, ResourcePatternType.LITERAL
 
     def exists(self, topic: str) -> bool:
         return self.prefix + topic in self.admin.list_topics(timeout=10).topics

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
 
 from django_events import Backoff, Batch, BatchItemError, DoNotRetry, Event, Gap, broadcast, broadcasting
 from django_events.consuming import broadcast_handler, slowness
@@ -197,8 +196,7 @@ def test_what_kafka_has_no_longer_is_a_gap_that_is_told_in_its_place(broker: Bro
         wait_for(lambda: len(story) == 5)
         (before,) = broadcast_._readers
     put_many(broker, range(5, 10))
-    (answer,) = broker.admin.delete_records([TopicPartition(broker.prefix + TOPIC, 0, 8)]).values()
-    answer.result()
+    broker.delete_records(TOPIC, partition=0, before=8)
     thread = BroadcastThread(*broadcasting.declared())
     after = Reader([thread], print, print, before._place)
     thread.start()

@@ -14,7 +14,18 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import TransactionTestCase, override_settings
 
-from django_events import ConsumerGroup, DeclarationError, Event, Service, ServiceError, Topic, broadcast
+from django_events import (
+    ConsumerGroup,
+    DeclarationError,
+    Event,
+    Service,
+    ServiceError,
+    Topic,
+    broadcast,
+    broadcast_is_live,
+    broadcast_latency,
+    broadcasting,
+)
 from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.exceptions import ConsumerFailed
 from django_events.kafka import topics
@@ -244,6 +255,32 @@ def test_broadcast_handlers_run_beside_the_groups_that_are_named(broker: Broker)
         wait_for(lambda: (readers.read, heard) == (["ann"], ["ann"]))
         assert service.is_healthy
     assert not threads_of_broadcast()
+
+
+def test_the_health_of_a_process_is_that_of_all_that_run_there(broker: Broker, monkeypatch: Any) -> None:
+    """Also where nobody has called start_broadcast(): ``consume`` is a Service, too."""
+    topics.create_missing([TOPIC], timeout=10)
+    heard_by("hear")
+    heard_by("other")
+    first, second = broadcasting.chosen(broadcasting.declared())
+    assert not broadcast_is_live()
+    with Service(groups=[], broadcast=[first]):
+        wait_for(broadcast_is_live)
+        assert broadcast_is_live("hear") and broadcast_latency("hear") < 20
+        assert not broadcast_is_live("other") and broadcast_latency("other") == float("inf")
+        with pytest.raises(DeclarationError, match="No broadcast handler is named 'nobody'. Those that are declared:"):
+            broadcast_is_live("nobody")
+        with Service(groups=[], broadcast=[first, second]):
+            wait_for(broadcast_is_live)
+            with monkeypatch.context() as patched:
+                patched.setattr(
+                    BroadcastThread, "latency", property(lambda thread: 100.0 * thread.name.endswith("other"))
+                )
+                assert (broadcast_latency(), broadcast_latency("other")) == (100.0, 100.0)
+                assert not broadcast_is_live() and not broadcast_is_live("other")
+        wait_for(broadcast_is_live)
+    assert not broadcast_is_live()
+    assert broadcast_latency("hear") == float("inf")
 
 
 def test_only_those_run_that_are_named_and_no_group_need_run(broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""A process that forks after its first event: each child sends its own events, and the parent goes on."""
+"""A process that forks after its first event: children send their own events and subscribe anew; the parent goes on."""
 
 import pytest
 
@@ -18,3 +18,53 @@ def test_parent_and_children_send_their_events(site: Site, broker: Broker) -> No
     wait_for(lambda: not OutgoingEvent.objects.exists())
     sent = {(record.key, record.payload["number"]) for record in broker.read("ledger.entry-made")}
     assert sent == {(name, number) for name in (b"parent", b"child-0", b"child-1", b"child-2") for number in (1, 2)}
+
+
+SUBSCRIPTIONS = """
+import os, sys
+from django_events import SubscriptionLost
+from tests.ledger.events import entry_made
+
+called = entry_made.subscribe(
+    callback=lambda event: print("called", os.getpid(), event.payload.number, flush=True), timeout=60
+).open()
+later = entry_made.subscribe(key="ann", timeout=60)
+with entry_made.subscribe(key="ann", timeout=60) as events:
+    print("parent", os.getpid(), flush=True)
+    events.get(timeout=90)
+    if child := os.fork():
+        print("parent got", [events.get(timeout=90).payload.number for _ in range(2)], flush=True)
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        for read in (events.get, called.get, lambda: next(iter(events))):
+            try:
+                print("child got", read())
+            except SubscriptionLost as error:
+                print("child", str(error).partition(" was ")[0], flush=True)
+        called.close()
+        with events.open(), later:
+            print("child subscribed", flush=True)
+            print("child got", [each.get(timeout=90).payload.number for each in (events, later)], flush=True)
+        sys.exit(0)  # with all that happens at the end of a process
+"""
+
+
+def test_subscriptions_go_on_in_the_parent_and_a_child_is_told_to_open_its_own(site: Site, broker: Broker) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+
+    def put(number: int) -> None:
+        broker.put("ledger.entry-made", b'{"account":"a","number":%d}' % number, key=b"ann", partition=0)
+
+    process = site.start("shell", "-v0", "-c", SUBSCRIPTIONS)
+    process.says("parent")
+    put(1)  # its reader runs, and the thread of its callbacks
+    wait_for(lambda: process.output.count("A subscription to topic 'ledger.entry-made'") == 3)
+    put(2)
+    process.says("child subscribed")
+    put(3)
+    output = process.succeeds()
+    assert "child got [3, 3]" in output
+    assert "parent got [2, 3]" in output
+    parent = output.partition("parent ")[2].split()[0]
+    called = [line.split()[1:] for line in output.splitlines() if line.startswith("called")]
+    assert called == [[parent, "1"], [parent, "2"], [parent, "3"]]

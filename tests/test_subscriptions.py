@@ -17,8 +17,8 @@ from django_events import (
     receiving,
 )
 from django_events.exceptions import BrokerUnavailable, CalledInAsync
+from django_events.following import callbacks, reader
 from django_events.following import hub as hub_module
-from django_events.following import reader
 from django_events.following.gap import Gap
 from django_events.following.hub import Hub, hub
 from django_events.following.reader import Looks
@@ -125,7 +125,8 @@ def test_a_gap_is_told_to_those_whom_it_concerns() -> None:
         assert (events.missed, others.missed) == (True, False)
 
 
-def test_callbacks_are_called_in_order_and_may_fail() -> None:
+def test_callbacks_are_called_in_order_and_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "STAY", 0.0)
     seen: list[int] = []
 
     def note(event: Event[EntryMade]) -> None:
@@ -137,6 +138,7 @@ def test_callbacks_are_called_in_order_and_may_fail() -> None:
         for number in range(1, 4):
             hub.add(record(number))
         wait_for(lambda: seen == [1, 2, 3])
+    wait_for(lambda: not [each for each in threading.enumerate() if each.name == "django-events-callbacks"])
 
 
 def test_an_iteration_ends_when_another_thread_closes_it() -> None:
@@ -173,6 +175,38 @@ def test_an_iteration_of_an_event_loop_ends_when_another_thread_closes_it() -> N
         return len([event async for event in events])
 
     assert asyncio.run(read(entry_made.subscribe().open())) == 0
+
+
+def test_an_event_loop_that_was_closed_with_a_reader_in_it_harms_nobody() -> None:
+    """Neither the reader of the process nor other subscribers, who want the same event."""
+    loop = asyncio.new_event_loop()
+    with entry_made.subscribe() as abandoned, entry_made.subscribe() as events:
+        task = loop.create_task(abandoned.aget())
+        loop.run_until_complete(asyncio.sleep(0))
+        assert abandoned._loops
+        loop.close()
+        hub.add(record(1))
+        assert waiting(events) == [1]
+    assert not task.done()
+    task.get_coro().close()
+
+
+def test_what_one_subscription_raises_another_does_not_feel(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    with entry_made.subscribe() as broken, entry_made.subscribe() as events:
+        monkeypatch.setattr(broken, "add", lambda event: 1 / 0)
+        hub.add(record(1))
+        assert waiting(events) == [1]
+    assert "did not get an event" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_function_that_wants_to_end_the_process_ends_no_reader(error: type[BaseException]) -> None:
+    def fail(event: Event[EntryMade]) -> str:
+        raise error
+
+    with entry_made.subscribe() as events, entry_made.subscribe(by=fail, key="x"):
+        hub.add(record(1))
+        assert waiting(events) == [1]
 
 
 def test_entering_blocks_so_an_event_loop_is_told_how_to() -> None:

@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from django_events import metrics
 from django_events.broadcasting import BroadcastHandler
 from django_events.consuming.broadcast_handler import BroadcastThread
+from django_events.consuming.broadcasts import running
 from django_events.exceptions import DeclarationError
 from django_events.following import heartbeat
 from django_events.following.heartbeat import Heart
@@ -52,6 +53,7 @@ class Broadcast:
             thread.start()
         self._start_reader(Reader([*self._handlers.values()], self._start_reader, self._say_ready))
         self._heart.start()
+        running.add(self)
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait until it is known where to begin; False if that takes longer than so many seconds."""
@@ -70,6 +72,11 @@ class Broadcast:
 
     # ── health; all of it may be asked by any thread ─────────────────────────────────────────────────────────────
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of its handlers."""
+        return self._handlers.keys()
+
     def latency(self, handler: str | None = None) -> float:
         """How many seconds old what this handler knows is at most, or the handler that is furthest behind.
 
@@ -81,7 +88,7 @@ class Broadcast:
             names = ", ".join(sorted(self._handlers)) or "none"
             raise DeclarationError(f"No broadcast handler is named {handler!r}. Those that run here: {names}.")
         found = [
-            max(reader.latency, feed.latency)
+            max(reader.latency_of(feed), feed.latency)
             for reader in [*self._readers]
             for feed in [*reader.feeds]
             if isinstance(feed, BroadcastThread) and handler in (None, feed.declared.name)
@@ -122,6 +129,7 @@ class Broadcast:
 
     def tell_to_stop(self, timeout: float) -> None:
         """The first half of ``stop``, for who joins the threads. Thread-safe, idempotent; returns at once."""
+        running.remove(self)
         with self._lock:
             self._stopping = True
         for thread in self.threads:

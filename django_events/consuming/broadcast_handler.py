@@ -15,6 +15,7 @@ from django.db import connections
 
 from django_events import metrics
 from django_events.broadcasting import BroadcastHandler
+from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.handing_out import HandingOut
@@ -24,7 +25,6 @@ from django_events.consuming.outcome import Handled, NotBegun, Outcome
 from django_events.consuming.policy import Again, Discarded, decide
 from django_events.consuming.queues import Queue, Queues
 from django_events.consuming.slowness import Slowness
-from django_events.consuming.transactions import drop_open_transactions, prepare_connections
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Result, Workers
 from django_events.following.gap import Gap

@@ -9,10 +9,10 @@ from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
 from django_events import crash_points, metrics
+from django_events.connections import close_obsolete_connections
 from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_projection import project
 from django_events.consuming.slowness import hangs
-from django_events.consuming.transactions import close_obsolete_connections
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.consumer import LONGEST_POLL, Consumer

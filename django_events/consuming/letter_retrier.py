@@ -13,11 +13,11 @@ from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
 from django_events import crash_points, metrics
+from django_events.connections import prepare_connections
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.naming import name_at
 from django_events.consuming.slowness import Slowness, hangs
-from django_events.consuming.transactions import prepare_connections
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
 from django_events.models import DeadLetter, Tried

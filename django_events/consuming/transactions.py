@@ -1,10 +1,8 @@
-"""Looking after Django's database connections around handlers: what they leave open, and what they break."""
+"""Looking after the transactions of handlers: whether they can still be committed."""
 
-import logging
 import re
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -12,8 +10,6 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events.exceptions import HandlerTransactionBroken
-
-logger = logging.getLogger("django_events.handlers")
 
 
 def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: str) -> None:
@@ -57,42 +53,6 @@ def works(using: str) -> bool:
         return False
 
 
-def prepare_connections() -> None:
-    """Before a handler: forget logged queries, and replace connections that an error has left unusable. Raises nothing:
-    what the database says of an old connection is no failure of who gets the new one."""
-    for connection in connections.all(initialized_only=True):
-        connection.queries_log.clear()
-        # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
-        connection.health_check_done = False  # type: ignore[attr-defined]
-        if connection.errors_occurred or _autocommit_changed(connection) or _is_too_old(connection):
-            try:
-                connection.close_if_unusable_or_obsolete()
-            except DatabaseError:  # it cannot even be closed
-                _drop(connection)
-
-
-def close_obsolete_connections() -> None:
-    """When a worker has nothing to do: close connections that CONN_MAX_AGE does not let live longer."""
-    for connection in connections.all(initialized_only=True):
-        with suppress(DatabaseError):  # closing what the server has closed already
-            connection.close_if_unusable_or_obsolete()
-
-
-def drop_open_transactions() -> None:
-    """After a handler: end transactions that it began and left open; the next one would never be committed."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            logger.error("A handler left a transaction open in database %r; it is rolled back", connection.alias)
-            _drop(connection)  # Django's state of the connection cannot be mended
-
-
-def _drop(connection: BaseDatabaseWrapper) -> None:
-    """Forget the connection. Who asks for the database next gets a new one."""
-    del connections[connection.alias]
-    with suppress(Exception):
-        connection.connection.close()
-
-
 def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
     if connection.closed_in_transaction or connection.connection is not driver or not connection.in_atomic_block:
         return (
@@ -121,13 +81,3 @@ def _can_commit(connection: BaseDatabaseWrapper, driver: Any) -> bool:
     if connection.vendor == "sqlite":
         return bool(driver.in_transaction)
     return True
-
-
-def _is_too_old(connection: BaseDatabaseWrapper) -> bool:
-    """Whether CONN_MAX_AGE is over. Not where it is 0: a worker keeps its connection while it has work."""
-    close_at: float | None = connection.close_at
-    return bool(connection.settings_dict["CONN_MAX_AGE"]) and close_at is not None and time.monotonic() >= close_at
-
-
-def _autocommit_changed(connection: BaseDatabaseWrapper) -> bool:
-    return connection.connection is not None and connection.autocommit != connection.settings_dict["AUTOCOMMIT"]

@@ -7,11 +7,11 @@ from operator import attrgetter
 from typing import Any
 
 from django_events import metrics
+from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import LONGEST, Sharing
-from django_events.consuming.transactions import drop_open_transactions, prepare_connections
 from django_events.events import Event
 from django_events.exceptions import BatchItemError
 from django_events.handlers import Handler

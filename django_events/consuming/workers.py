@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 
 from django.db import connections
 
+from django_events.connections import close_obsolete_connections, drop_open_transactions, prepare_connections
 from django_events.consuming import calls
 from django_events.consuming.calls import Call
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import NotBegun, Outcome, failed
 from django_events.consuming.sharing import Sharing
-from django_events.consuming.transactions import close_obsolete_connections, drop_open_transactions, prepare_connections
 from django_events.consuming.trying import Trial
 from django_events.handlers import Handler
 from django_events.kafka.record import ReceivedRecord

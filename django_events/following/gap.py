@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A part of a partition that Kafka had no longer when it was to be read, so that events may have been missed.
+    """A part of a partition that Kafka had no longer when it was to be read, or would not let us read, so that events
+    may have been missed.
 
     Immutable. What was read before it is handled before ``on_gap`` is called, and what comes after it afterwards.
     """
@@ -14,7 +15,7 @@ class Gap:
     """Without prefix."""
     partition: int
     start: int
-    """The offset that was to be read next."""
+    """The offset that was to be read next; 0 if Kafka did not let us read the topic before, so that nobody can tell."""
     end: int | None
     """The offset at which reading goes on; None if the topic was deleted and made again: what its old records were that
     had not been read, nobody can tell."""

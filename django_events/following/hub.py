@@ -2,16 +2,16 @@
 
 import logging
 import os
-import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
 from django_events import receiving
 from django_events.events import Event
-from django_events.exceptions import BrokerUnavailable, DecodeError
+from django_events.exceptions import BrokerUnavailable, DecodeError, KafkaRefused
+from django_events.following.callbacks import Callbacks
 from django_events.following.gap import Gap
 from django_events.following.reader import Reader
 from django_events.following.subscription import By, Subscription
@@ -81,14 +81,14 @@ class Hub:
     """One a process. Thread-safe. A feed of its reader."""
 
     def __init__(self) -> None:
-        self._start_afresh()
+        self._start_afresh({})
 
-    def _start_afresh(self) -> None:
+    def _start_afresh(self, wanted: dict[str, Wanted]) -> None:
         self._lock = threading.Lock()
-        self._wanted: dict[str, Wanted] = {}
+        self._wanted = wanted
         self._reader: Reader | None = None
         self._left_at = 0.0
-        self._callbacks: _Callbacks | None = None
+        self._callbacks = Callbacks()
 
     def __str__(self) -> str:
         return "The hub of subscriptions"
@@ -101,12 +101,9 @@ class Hub:
             self._wanted.setdefault(reading.topic, Wanted(reading)).reading = reading
 
     def enter(self, subscription: Subscription[Any], timeout: float) -> None:
-        """Have it get events from when this returns. Raises BrokerUnavailable after ``timeout`` seconds, and what ends
-        a reader: errors of settings."""
+        """Have it get events from when this returns. Raises BrokerUnavailable after ``timeout`` seconds, KafkaRefused
+        for a topic that may not be read, and what ends a reader: errors of settings."""
         with self._lock:
-            if subscription.callback and (self._callbacks is None or not self._callbacks.is_alive()):
-                self._callbacks = _Callbacks()
-                self._callbacks.start()
             self._wanted[subscription.topic].add(subscription)
             if nothing_is_sent():
                 return
@@ -121,6 +118,8 @@ class Hub:
             raise BrokerUnavailable(
                 f"{kafka} has not said within {timeout:g} s where topic {subscription.topic!r} ends."
             )
+        if refused := reader.refused.get(subscription.topic):
+            raise KafkaRefused(str(refused))
 
     def leave(self, subscription: Subscription[Any]) -> None:
         """It gets nothing more. Idempotent."""
@@ -168,14 +167,13 @@ class Hub:
         except DecodeError as error:
             logger.warning("Subscribers do not get a record that cannot be read: %s", error)
             return
-        except Exception:
+        except BaseException:  # of a codec of the site's: the reader has other feeds
             logger.exception("Subscribers do not get the record %s, which could not be read", record)
             return
         for by in functions:
             found += self._found_by(wanted, by, event)
         for subscription in found:
-            if subscription.add(event) and subscription.callback and self._callbacks:
-                self._callbacks.call(subscription)
+            self._give(subscription, event)
 
     def missed(self, gap: Gap) -> None:
         """Tell those who subscribe to the topic that they may have missed events."""
@@ -186,45 +184,30 @@ class Hub:
         for subscription in subscriptions:
             subscription.missed = True
 
+    def _give(self, subscription: Subscription[Any], event: Event[Any]) -> None:
+        try:
+            if subscription.add(event) and subscription.callback:
+                self._callbacks.call(subscription)
+        except Exception:
+            logger.exception("A subscription to topic %r did not get an event", subscription.topic)
+
     def _found_by(self, wanted: Wanted, by: By[Any], event: Event[Any]) -> Iterable[Subscription[Any]]:
         try:
             key = by(event)
             with self._lock:
                 return wanted.of_function(by, key)
-        except Exception:
+        except BaseException:
             logger.exception("The function %r, which makes keys for subscriptions, failed", by)
             return ()
 
     def after_fork(self) -> None:
-        """In a child process, where the parent's reader does not run: nobody subscribes."""
+        """In a child process, where the parent's reader does not run: nobody subscribes any more. How topics are read
+        stays known, for subscriptions that were made and not yet opened."""
         _inherited.append((self._lock, self._reader, self._wanted, self._callbacks))
-        self._start_afresh()
-
-
-class _Callbacks(threading.Thread):
-    """The thread in which all callbacks of the process are called, one after the other."""
-
-    def __init__(self) -> None:
-        super().__init__(name="django-events-callbacks", daemon=True)
-        self._due: queue.SimpleQueue[Subscription[Any]] = queue.SimpleQueue()
-
-    def call(self, subscription: Subscription[Any]) -> None:
-        """Have the next event of this subscription given to its callback. Does not block."""
-        self._due.put(subscription)
-
-    def run(self) -> None:
-        while True:
-            subscription = self._due.get()
-            event = subscription.take_now()
-            if event is not None and subscription.callback:
-                _call(subscription.callback, event)
-
-
-def _call(callback: Callable[[Event[Any]], object], event: Event[Any]) -> None:
-    try:
-        callback(event)
-    except BaseException:  # SystemExit is a failure of the callback, not the end of this thread
-        logger.exception("The callback %r of a subscription failed", callback)
+        for wanted in self._wanted.values():
+            for subscription in wanted.everyone():
+                subscription.after_fork()
+        self._start_afresh({topic: Wanted(wanted.reading) for topic, wanted in self._wanted.items()})
 
 
 def _text(key: bytes | None) -> str | None:

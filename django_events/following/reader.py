@@ -24,6 +24,9 @@ LOOK_EVERY = 10.0
 LOOK_AGAIN = 0.5
 """Seconds between two looks at least, also where Kafka does not have what comes next."""
 
+REFUSED = 2.0
+"""Seconds between two looks while there is a topic that Kafka does not let us read."""
+
 AGAIN = Backoff(first=0.2, max=5.0)
 """Seconds between two tries while Kafka does not answer or refuses."""
 
@@ -52,14 +55,19 @@ class Feed(Protocol):
 class Place:
     """Where a reader is. Another can go on from a copy."""
 
-    def __init__(self, offsets: Mapping[Partition, int], ids: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, offsets: Mapping[Partition, int], ids: Mapping[str, str | None], hidden: Iterable[str] = ()
+    ) -> None:
         self.offsets = dict(offsets)
         """The next offset to read, of each partition."""
         self.ids = dict(ids)
-        """The id of each topic that was looked for; None where Kafka has not had it yet: all of it will be new."""
+        """The id of each topic that was seen; None where Kafka has not had it yet: all of it will be new."""
+        self.hidden = set(hidden)
+        """The topics that Kafka did not let us read at the last look. One without an id was never seen: where it ended,
+        nobody knows."""
 
     def copy(self) -> "Place":
-        return Place(self.offsets, self.ids)
+        return Place(self.offsets, self.ids, self.hidden)
 
     def of(self, topic: str) -> list[Partition]:
         """The partitions of this topic that are read."""
@@ -93,10 +101,12 @@ class Reader(threading.Thread):
         self.left_running = False  # it runs no handlers
         self.trouble = ""
         """Why it has to wait at present. Other threads may read it."""
+        self.refused: Mapping[str, KafkaRefused] = {}
+        """The topics that feeds want and Kafka does not let us read, and why. Other threads may read it."""
         self.feeds = list(feeds)
         """Changed by the reader's thread alone."""
         self.ready = threading.Event()
-        """Set when it is known where to begin: no later event is missed."""
+        """Set when it is known of every topic where to begin: no later event is missed."""
         self.turned_at = float("-inf")
         """The moment (time.monotonic) of the last round. Other threads may read it."""
         self._split_off = split_off
@@ -121,6 +131,10 @@ class Reader(threading.Thread):
     def latency(self) -> float:
         """Seconds since the sending of the newest record that was read; infinite before it is ready."""
         return self._freshness.latency
+
+    def latency_of(self, feed: Feed) -> float:
+        """The same for one feed: infinite while Kafka does not let us read one of its topics."""
+        return float("inf") if any(topic in self.refused for topic in feed.topics) else self.latency
 
     def follow(self, topic: str, timeout: float) -> bool:
         """Wait until this topic, which a feed wants by now, is read to the end that it had after this call; False if
@@ -236,17 +250,17 @@ class Reader(threading.Thread):
             if self._failures:
                 logger.warning("The reader of broadcast events is at work again")
             self._failures = 0
-            self.trouble = ""
+            self.trouble = ". ".join(map(str, self.refused.values()))
             self._lost.clear()
-            self._looks.made(number, self._wanting)
+            self._looks.made(number, self._wanting.keys() - self.refused.keys())
             self._looked_at = time.monotonic()
-            self._look_due = self._looked_at + LOOK_EVERY
+            self._look_due = self._looked_at + (min(REFUSED, LOOK_EVERY) if self.refused else LOOK_EVERY)
 
     def _look_once(self, follower: Follower) -> None:
         self._sort_feeds()
         wanted = {*self._wanting, heartbeat.TOPIC}
-        if not wanted <= self._place.ids.keys():
-            topics.create_missing(wanted - self._place.ids.keys(), timeout=5.0)
+        if unknown := wanted - self._place.ids.keys() - self._place.hidden:
+            topics.create_missing(unknown, timeout=5.0)
         began = time.monotonic()
         found = follower.look(wanted)
         change = Change(self._place, self._lost)
@@ -259,9 +273,17 @@ class Reader(threading.Thread):
                 self._say_missed(gap)
             follower.assign(change.place.offsets)
         self._place = change.place
-        if self._begins and not self.ready.is_set():
-            self._freshness.complete(began)
-            for topic in sorted(self._wanting.keys() - found.keys()):
+        self.refused = {
+            topic: now for topic, now in found.items() if topic in self._wanting and isinstance(now, KafkaRefused)
+        }
+        if not self.refused and not self.ready.is_set():
+            self._say_ready(began, self._wanting.keys() - found.keys())
+
+    def _say_ready(self, since: float, absent: Iterable[str]) -> None:
+        """From this moment on nothing is missed."""
+        if self._begins:
+            self._freshness.complete(since)
+            for topic in sorted(absent):
                 self._on_change(f"waits for topic {topic}, which Kafka does not have")
             self._on_change(f"reads {', '.join(sorted(self._wanting))} from now on")
         self.ready.set()
@@ -313,7 +335,7 @@ class Looks:
             return self._asked
 
     def made(self, number: int, topics: Iterable[str]) -> None:
-        """The looks up to this number have been made, and it were these topics that were wanted."""
+        """The looks up to this number have been made; these topics are wanted, and followed if Kafka has them."""
         with self._changed:
             self._made = max(self._made, number)
             self._seen = frozenset(topics)
@@ -347,6 +369,7 @@ class Change:
         self.gaps: list[Gap] = []
         self._lost = set(lost)
         self._from_end: list[Partition] = []
+        self._unseen: set[Partition] = set()
         self._from_start: dict[Partition, int | None] = {}
         self._is_less = False
 
@@ -361,16 +384,23 @@ class Change:
         again = [partition for partition in self._lost if partition in self.place.offsets]
         return [*self._from_end, *self._from_start, *again]
 
-    def look_at(self, topic: str, now: TopicInKafka | None) -> None:
+    def look_at(self, topic: str, now: TopicInKafka | KafkaRefused | None) -> None:
         """See what has become of this topic."""
+        known = self.place.of(topic)
+        if isinstance(now, KafkaRefused):
+            self._lost.difference_update(known)
+            self.place.hidden.add(topic)
+            return
+        was_hidden = topic in self.place.hidden
+        self.place.hidden.discard(topic)
         is_first = topic not in self.place.ids
         before = self.place.ids.setdefault(topic, None)
-        known = self.place.of(topic)
         if now is None:  # perhaps it is made again: then by another id
             self._lost.difference_update(known)
             return
         if is_first:
             self._from_end += now.partitions
+            self._unseen.update(now.partitions if was_hidden else ())
         elif before != now.id:
             self._begin_anew(known, was_there=before is not None)
             self._from_start.update(dict.fromkeys(now.partitions))
@@ -385,6 +415,7 @@ class Change:
             for partition in self.place.of(topic):
                 del self.place.offsets[partition]
                 self._is_less = True
+        self.place.hidden.intersection_update(wanted)
 
     def find_offsets(self, ends: Mapping[Partition, tuple[int, int]]) -> None:
         """Decide where to read, by each partition's oldest record and its end."""
@@ -395,7 +426,9 @@ class Change:
             if not first <= at <= end:
                 self._go_on(partition, at, first if at < first else end)
         for partition in self._from_end:
-            self.place.offsets[partition] = ends[partition][1]
+            end = self.place.offsets[partition] = ends[partition][1]
+            if end and partition in self._unseen:
+                self._go_on(partition, 0, end)
         for partition in self._from_start:
             self.place.offsets[partition] = 0
             if first := ends[partition][0]:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 from asgiref.sync import sync_to_async
 
 from django_events.events import Event
-from django_events.exceptions import CalledInAsync, DeclarationError, SubscriptionOverflow
+from django_events.exceptions import CalledInAsync, DeclarationError, SubscriptionLost, SubscriptionOverflow
 
 if TYPE_CHECKING:
     from django_events.following.hub import Hub
@@ -46,6 +47,8 @@ class Subscription(Generic[Payload]):
 
     Thread-safe, but one reader at a time gets each event. All subscribers are given the same Event: do not change its
     payload.
+
+    It does not survive a fork: in the child it is closed, and whoever reads from it there gets SubscriptionLost.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Subscription(Generic[Payload]):
         self._loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._is_open = False
         self._has_failed = False
+        self._is_of_parent = False
 
     # ── begin and end ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,8 +90,8 @@ class Subscription(Generic[Payload]):
         """Subscribe: each event is got that is sent after this has returned. Blocks until Kafka has said where the
         topic ends, which it has for one that others subscribe to. Idempotent.
 
-        Raises BrokerUnavailable if that takes too long, DeclarationError for settings that cannot be, and
-        CalledInAsync in an event loop.
+        Raises BrokerUnavailable if that takes too long, KafkaRefused for a topic that Kafka does not let us read,
+        DeclarationError for settings that cannot be, and CalledInAsync in an event loop.
         """
         try:
             asyncio.get_running_loop()
@@ -107,6 +111,7 @@ class Subscription(Generic[Payload]):
             if self._is_open:
                 return self
             self._is_open = True
+            self._is_of_parent = False
         try:
             self._hub.enter(self, self._timeout)
         except BaseException:
@@ -141,7 +146,8 @@ class Subscription(Generic[Payload]):
     def get(self, timeout: float | None = None) -> Event[Payload] | None:
         """The next event; None if none comes within ``timeout`` seconds, or the subscription is closed. Blocks.
 
-        Raises SubscriptionOverflow where the queue was full, with ``WhenFull.FAIL``.
+        Raises SubscriptionOverflow where the queue was full, with ``WhenFull.FAIL``, and SubscriptionLost in a child
+        process of the one that has opened it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
@@ -189,6 +195,11 @@ class Subscription(Generic[Payload]):
                 f"A subscription to topic {self.topic!r} had {self._limit:,} events waiting, and another came. Read "
                 "faster, give it a larger limit=, or have it drop events with when_full=."
             )
+        if self._is_of_parent:
+            raise SubscriptionLost(
+                f"A subscription to topic {self.topic!r} was opened before this process was forked. It goes on in the "
+                "parent alone. Open another one here, with open() or `with`."
+            )
         return None
 
     # ── for the hub ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,11 +226,18 @@ class Subscription(Generic[Payload]):
         with self._changed:
             return self._waiting.popleft() if self._waiting else None
 
+    def after_fork(self) -> None:
+        """In a child process, where no reader gives it anything: it is closed. Whoever held its lock is not here."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._is_open = False
+        self._is_of_parent = True
+
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
             for loop, awake in self._loops:
-                if not loop.is_closed():
+                with suppress(RuntimeError):  # it has been closed, with a reader in it: that concerns nobody else
                     loop.call_soon_threadsafe(awake.set)
 
 

@@ -7,10 +7,12 @@ import ctypes
 import os
 import weakref
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation
 
 from django_events.exceptions import ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
@@ -51,22 +53,29 @@ class Follower:
         self._names: dict[str, str] = {}
         _followers.add(self)
 
-    def look(self, wanted: Collection[str]) -> dict[str, TopicInKafka]:
-        """Those of the topics that Kafka has now and shows us; creates none. Raises BrokerUnavailable."""
+    def look(self, wanted: Collection[str]) -> dict[str, TopicInKafka | KafkaRefused]:
+        """Those of the topics that Kafka has now, or why it does not let us read them; creates none. Raises
+        BrokerUnavailable."""
         asked = TopicCollection([names.on_wire(topic) for topic in sorted(wanted)])
-        answers = self._admin.describe_topics(asked, request_timeout=ANSWER)
-        found = {}
+        answers = self._admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ANSWER)
+        found: dict[str, TopicInKafka | KafkaRefused] = {}
         for wire_name, answer in answers.items():
             topic = names.off_wire(wire_name)
             try:
-                told = answer_of(answer, f"describe the topic {wire_name}", self._last_error)
+                found[topic] = self._described(topic, wire_name, answer)
             except KafkaRefused as error:
                 if not _is_absence(error):
                     self._troubles.say_once(("look", topic), f"{self._who} does without a topic: {error}")
-                continue
-            numbers = frozenset(Partition(topic, each.id) for each in told.partitions)
-            found[topic] = TopicInKafka(str(told.topic_id), numbers)
+                    found[topic] = error
         return found
+
+    def _described(self, topic: str, wire_name: str, answer: "Future[Any]") -> TopicInKafka:
+        told = answer_of(answer, f"describe the topic {wire_name}", self._last_error)
+        may = told.authorized_operations or ()  # empty: this Kafka does not say
+        if may and AclOperation.READ not in may:
+            raise KafkaRefused(f"Kafka does not let us read the topic {wire_name}. Give us the right to READ it")
+        numbers = frozenset(Partition(topic, each.id) for each in told.partitions)
+        return TopicInKafka(str(told.topic_id), numbers)
 
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """The offset of each partition's oldest record, and the one after the newest that may be read now.

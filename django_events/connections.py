@@ -1,0 +1,58 @@
+"""Django's database connections in our threads that call the site's functions: no request looks after them there."""
+
+import logging
+import time
+from contextlib import suppress
+
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("django_events.handlers")
+
+
+def prepare_connections() -> None:
+    """Before a call: forget logged queries, and replace connections that an error has left unusable. Raises nothing:
+    what the database says of an old connection is no failure of who gets the new one."""
+    for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()
+        # As at the begin of a request, so that CONN_HEALTH_CHECKS does its work.
+        connection.health_check_done = False  # type: ignore[attr-defined]
+        if connection.errors_occurred or _autocommit_changed(connection) or _is_too_old(connection):
+            try:
+                connection.close_if_unusable_or_obsolete()
+            except DatabaseError:  # it cannot even be closed
+                _drop(connection)
+
+
+def close_obsolete_connections() -> None:
+    """When a thread has nothing to do: close connections that CONN_MAX_AGE does not let live longer."""
+    for connection in connections.all(initialized_only=True):
+        with suppress(DatabaseError):  # closing what the server has closed already
+            connection.close_if_unusable_or_obsolete()
+
+
+def drop_open_transactions() -> None:
+    """After a call: end transactions that it began and left open; the next one would never be committed."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            alias = connection.alias
+            logger.error("A handler or callback left a transaction open in database %r; it is rolled back", alias)
+            _drop(connection)  # Django's state of the connection cannot be mended
+
+
+def _drop(connection: BaseDatabaseWrapper) -> None:
+    """Forget the connection. Who asks for the database next gets a new one."""
+    del connections[connection.alias]
+    with suppress(Exception):
+        connection.connection.close()
+
+
+def _is_too_old(connection: BaseDatabaseWrapper) -> bool:
+    """Whether CONN_MAX_AGE is over. Not where it is 0: a worker keeps its connection while it has work."""
+    close_at: float | None = connection.close_at
+    return bool(connection.settings_dict["CONN_MAX_AGE"]) and close_at is not None and time.monotonic() >= close_at
+
+
+def _autocommit_changed(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and connection.autocommit != connection.settings_dict["AUTOCOMMIT"]

@@ -1,0 +1,161 @@
+"""A topic that Kafka does not let us read: nobody says that it has begun, nothing old is read, and gaps are told."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AclOperation
+
+from django_events import Event, Gap, broadcast, broadcasting
+from django_events.consuming.broadcast import Broadcast
+from django_events.exceptions import KafkaRefused
+from django_events.following import hub as hub_module
+from django_events.following import reader
+from django_events.following.reader import Change, Place
+from django_events.kafka import topics
+from django_events.kafka.following import TopicInKafka
+from django_events.kafka.record import Partition
+from django_events.testing import sending
+from tests.broker import Broker
+from tests.ledger.events import EntryMade, entry_closed, entry_made
+from tests.waiting import wait_for
+
+TOPIC, OTHER = "ledger.entry-made", "ledger.entry-closed"
+FIRST, SECOND = Partition(TOPIC, 0), Partition(TOPIC, 1)
+NO = KafkaRefused("no")
+MADE = TopicInKafka("a", frozenset([FIRST]))
+
+RIGHTS = {"nothing": (), "only describe": (AclOperation.DESCRIBE,)}
+
+
+# ── what is to be read ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def looked(place: Place, now: Any, **ends: tuple[int, int]) -> Change:
+    change = Change(place, [])
+    change.look_at(TOPIC, now)
+    change.find_offsets({FIRST: ends.get("first", (0, 0)), SECOND: ends.get("second", (0, 0))})
+    return change
+
+
+def test_a_topic_that_was_never_shown_is_read_from_its_end_and_what_was_before_is_a_gap() -> None:
+    hidden = looked(Place({}, {}), NO)
+    assert not hidden.is_one
+    both = TopicInKafka("a", frozenset([FIRST, SECOND]))
+    shown = looked(hidden.place.copy(), both, first=(2, 7))
+    assert shown.place.offsets == {FIRST: 7, SECOND: 0}
+    assert shown.gaps == [Gap(topic=TOPIC, partition=0, start=0, end=7)]  # in the other one there was never anything
+    assert looked(shown.place, both).gaps == []
+
+
+def test_a_topic_that_is_hidden_for_a_while_is_read_on_where_it_was() -> None:
+    begun = looked(Place({}, {}), MADE, first=(0, 5)).place
+    hidden = looked(begun, NO)
+    again = looked(hidden.place, TopicInKafka("a", frozenset([FIRST, SECOND])), first=(0, 9), second=(0, 3))
+    assert again.place.offsets == {FIRST: 5, SECOND: 0}
+    assert again.gaps == []
+
+
+def test_a_topic_that_was_not_there_and_then_hidden_is_new_from_its_first_record() -> None:
+    absent = looked(Place({}, {}), None)
+    hidden = looked(absent.place, NO)
+    shown = looked(hidden.place, MADE, first=(0, 4))
+    assert (shown.place.offsets, shown.gaps) == ({FIRST: 0}, [])
+
+
+# ── on real Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, settings: Any, fragile: Broker) -> None:
+    monkeypatch.setattr(reader, "LOOK_EVERY", 0.2)
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 0.5}
+
+
+@pytest.fixture
+def guarded(fragile: Broker, quick: None, declarations: None) -> Iterator[Broker]:
+    """Two topics; rights are given back at the end."""
+    topics.create_missing([TOPIC, OTHER], timeout=30)
+    yield fragile
+    fragile.unrestrict(TOPIC)
+
+
+def put(broker: Broker, number: int, topic: str = TOPIC) -> None:
+    broker.put(topic, b'{"account":"a","number":%d}' % number, key=b"ann", partition=0)
+
+
+def noting(topic: Any, name: str, **options: Any) -> list[int]:
+    seen: list[int] = []
+
+    @broadcast(topic, name=name, **options)
+    def note(event: Event[EntryMade]) -> None:
+        seen.append(event.payload.number)
+
+    return seen
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_while_a_topic_may_not_be_read_nobody_says_that_all_has_begun(guarded: Broker, rights: str) -> None:
+    gaps: list[Gap] = []
+    seen, others = noting(entry_made, "note", on_gap=gaps.append), noting(entry_closed, "other")
+    put(guarded, 1)
+    guarded.restrict(TOPIC, *RIGHTS[rights])
+    broadcast_ = Broadcast(broadcasting.declared())
+    broadcast_.start()
+    try:
+        wait_for(lambda: f"{guarded.prefix}{TOPIC}" in broadcast_.missing)
+        wait_for(lambda: broadcast_.is_live("other"))
+        assert not broadcast_.is_live("note") and not broadcast_.wait_until_ready(0)
+        put(guarded, 10, OTHER)
+        wait_for(lambda: others == [10])
+        guarded.unrestrict(TOPIC)
+        assert broadcast_.wait_until_ready(60) and not broadcast_.missing
+        put(guarded, 2)
+        wait_for(lambda: seen == [2])
+        assert gaps == [Gap(topic=TOPIC, partition=0, start=0, end=1)]
+        wait_for(broadcast_.is_live)
+    finally:
+        assert broadcast_.stop(30)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_when_a_right_is_taken_for_a_while_it_goes_on_where_it_was(guarded: Broker, rights: str) -> None:
+    gaps: list[Gap] = []
+    seen = noting(entry_made, "note", on_gap=gaps.append)
+    broadcast_ = Broadcast(broadcasting.declared())
+    broadcast_.start()
+    try:
+        assert broadcast_.wait_until_ready(60)
+        put(guarded, 1)
+        wait_for(lambda: seen == [1])
+        guarded.restrict(TOPIC, *RIGHTS[rights], *[AclOperation.WRITE] * (rights != "nothing"))
+        wait_for(lambda: not broadcast_.is_live("note"))
+        if rights != "nothing":
+            put(guarded, 2)
+        guarded.unrestrict(TOPIC)
+        put(guarded, 3)
+        wait_for(lambda: 3 in seen)
+        assert seen == [1, 2, 3] if rights != "nothing" else [1, 3]
+        assert not gaps
+        wait_for(broadcast_.is_live)
+    finally:
+        assert broadcast_.stop(30)
+
+
+@pytest.mark.kafka
+def test_who_subscribes_to_a_topic_that_may_not_be_read_is_told_why(
+    guarded: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.0)
+    guarded.restrict(TOPIC)
+    with sending():
+        with pytest.raises(KafkaRefused, match=f"{guarded.prefix}{TOPIC}"):
+            entry_made.subscribe(timeout=60).open()
+        guarded.unrestrict(TOPIC)
+        with entry_made.subscribe(timeout=60) as events:
+            put(guarded, 1)
+            event = events.get(timeout=60)
+            assert event and event.payload.number == 1
+    wait_for(lambda: hub_module.hub._reader is None)
