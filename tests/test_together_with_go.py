@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,9 +17,24 @@ import pydantic
 import pytest
 from django.db import transaction
 
-from django_events import Backoff, ConsumerGroup, DecodeError, Event, OnFailure, Service, Topic, XMLCodec, cloudevents
+from django_events import (
+    Backoff,
+    ConsumerGroup,
+    DecodeError,
+    Event,
+    OnFailure,
+    Service,
+    Topic,
+    XMLCodec,
+    broadcast,
+    broadcasting,
+    cloudevents,
+)
+from django_events.consuming.broadcast import Broadcast
 from django_events.consuming.reading import read_event
+from django_events.following import heartbeat
 from django_events.handlers import Handler
+from django_events.kafka import topics
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.models import DeadLetter, State
 from django_events.testing import sending
@@ -277,6 +294,60 @@ def test_a_letter_that_does_not_say_where_its_event_was_is_not_taken_for_what_is
         wait_for(lambda: DeadLetter.objects.filter(state=State.RESOLVED).exists())
         wait_for(lambda: broker.committed("moved", "ledger.entry-made", 0) == 1)
     assert sorted(handled) == [1, 2]
+
+
+# ── heartbeats ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+BEAT = "4c8f1f0e-7d3a-4b0e-9a57-0c6f1f2d9b11"
+
+
+def heartbeat_of_go(key: str, id: str, source: str, time: str) -> Written:
+    """Its body is an empty struct; its headers come in any order, the content type last."""
+    headers = {
+        "ce_source": source,
+        "ce_dataschema": "events.HeartbeatEvent",
+        "ce_subject": key,
+        "ce_time": time,
+        "ce_id": id,
+        "ce_type": "event-library.heartbeat.broadcast.v1",
+        "ce_specversion": "1.0",
+        "content-type": "application/json",
+    }
+    return Written(b"{}", [(name, value.encode()) for name, value in headers.items()], key.encode())
+
+
+def test_our_heartbeat_is_that_of_go_byte_for_byte(settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "SOURCE": "shop"}
+    ours = heartbeat.record()
+    check_strictly(ours.value, ours.headers)
+    said = {name: (value or b"").decode() for name, value in ours.headers}
+    assert ours.key
+    theirs = heartbeat_of_go(ours.key.decode(), said["ce_id"], "shop", said["ce_time"])
+    assert ours.topic == "event-library.heartbeat.broadcast.v1"
+    assert (ours.key, ours.value, sorted(ours.headers)) == (theirs.key, theirs.value, sorted(theirs.headers))
+
+
+@pytest.mark.kafka
+def test_heartbeats_of_go_tell_that_we_hear_and_ours_reach_kafka_as_its_reader_wants_them(
+    broker: Broker, settings: Any
+) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 1000.0}  # ours are not sent meanwhile
+    topics.create_missing(["ledger.entry-made", heartbeat.TOPIC], timeout=10)
+    broadcast(entry_made, name="note")(lambda event: None)
+    running = Broadcast([each for each in broadcasting.declared() if each.name == "note"])
+    running.start()
+    try:
+        assert running.wait_until_ready(60)
+        before = time.monotonic()
+        assert time.monotonic() - running.latency() < before
+        theirs = heartbeat_of_go(BEAT, str(uuid.uuid4()), "warehouse", "2026-01-02T03:04:05+05:30")
+        broker.put(heartbeat.TOPIC, theirs.value, key=theirs.key, headers=theirs.headers)
+        wait_for(lambda: time.monotonic() - running.latency("note") > before)
+        running._heart._send()
+    finally:
+        assert running.stop(30)
+    (ours,) = [each for each in broker.read(heartbeat.TOPIC) if each.key != theirs.key]
+    check_strictly(ours.value, ours.headers)
 
 
 # ── what we write ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -61,7 +61,7 @@ def record() -> Record:
             type=TOPIC,
             subject=key,
             time=datetime.now(UTC),
-            dataschema="HeartbeatEvent",
+            dataschema="events.HeartbeatEvent",  # the name of its type in Go, package and all
         )
     )
 
