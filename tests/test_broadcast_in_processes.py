@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import signal
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -14,8 +16,10 @@ from django.core.management import call_command
 from django_events import Event, broadcast, handlers
 from django_events.kafka import topics
 from tests.broker import Broker
+from tests.fixtures import make_site
 from tests.ledger.events import EntryMade, entry_made
 from tests.processes import Process, Site
+from tests.services.kafka import KafkaServer
 from tests.services.server import free_ports
 from tests.waiting import wait_for
 
@@ -62,6 +66,18 @@ def live_processes(port: int, server: Process) -> set[int]:
         return {process for process in pool.map(ask, range(16)) if process}
 
 
+def processes_when_all_are_live(port: int, server: Process, count: int) -> set[int]:
+    """Wait until so many processes of the server have said that they are live."""
+    found: set[int] = set()
+
+    def all_are_live() -> bool:
+        found.update(live_processes(port, server))
+        return len(found) == count
+
+    wait_for(all_are_live)
+    return found
+
+
 SERVERS: dict[str, tuple[int, tuple[str, ...], dict[str, str]]] = {
     "gunicorn": (4, ("gunicorn", "tests.web.wsgi", "--workers=4", "--bind=127.0.0.1:{port}"), {}),
     "gunicorn --preload": (
@@ -87,13 +103,7 @@ def test_each_process_of_a_server_sees_each_event(
     count, command, env = SERVERS[kind]
     (port,) = free_ports(1)
     server = site.start_module(*[part.format(port=port) for part in command], **env_of(lines, **env))
-    processes: set[int] = set()
-
-    def all_are_live() -> bool:
-        processes.update(live_processes(port, server))
-        return len(processes) == count
-
-    wait_for(all_are_live)
+    processes = processes_when_all_are_live(port, server, count)
     for number in range(20):
         put(broker, number)
     wait_for(lambda: all(read(lines / str(process)) == [*range(20)] for process in processes))
@@ -102,6 +112,69 @@ def test_each_process_of_a_server_sees_each_event(
     server.signal(signal.SIGTERM)
     assert server.ends() in (0, -signal.SIGTERM)
     assert "Traceback" not in server.output
+
+
+OUTAGE = 30.0
+"""Seconds for which Kafka is away."""
+
+IN_AN_OUTAGE = {
+    "gunicorn": (2, ("gunicorn", "tests.web.wsgi", "--workers=2", "--timeout=600", "--bind=127.0.0.1:{port}")),
+    "uvicorn": (1, ("uvicorn", "tests.web.asgi:application", "--port={port}")),
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize("kind", IN_AN_OUTAGE)
+@pytest.mark.parametrize("is_missed", [False, True], ids=["nothing missed", "something missed"])
+def test_after_an_outage_each_process_is_live_again_and_tells_whether_something_was_missed(
+    kafka_server: KafkaServer,
+    fragile: Broker,
+    transactional_db: None,
+    lines: Path,
+    tmp_path: Path,
+    kind: str,
+    is_missed: bool,
+) -> None:
+    """Where something is missed, the processes stand still, too, until Kafka has deleted what they have not read."""
+    topics.create_missing([TOPIC], timeout=30)
+    count, command = IN_AN_OUTAGE[kind]
+    (port,) = free_ports(1)
+    site = make_site(fragile, tmp_path)
+    server = site.start_module(*[part.format(port=port) for part in command], **env_of(lines, BROADCAST_HEARTBEAT="1"))
+
+    def put_into_first(number: int) -> None:
+        fragile.put(TOPIC, b'{"account":"a","number":%d}' % number, key=b"ann", partition=0)
+
+    def gaps_of(process: int) -> list[str]:
+        file = lines / f"{process}-gaps"
+        return file.read_text().splitlines() if file.exists() else []
+
+    try:
+        processes = processes_when_all_are_live(port, server, count)
+        put_into_first(1)
+        wait_for(lambda: all(read(lines / str(process)) == [1] for process in processes))
+
+        kafka_server.kill()
+        over_at = time.monotonic() + OUTAGE
+        if is_missed:
+            os.killpg(server.pid, signal.SIGSTOP)
+        else:
+            wait_for(lambda: not live_processes(port, server))
+        wait_for(lambda: time.monotonic() >= over_at)
+        kafka_server.restart()
+        put_into_first(2)
+        put_into_first(3)
+        if is_missed:
+            fragile.delete_records(TOPIC, partition=0, before=2)
+            os.killpg(server.pid, signal.SIGCONT)
+
+        expected, gaps = ([1, 3], ["1 to 2"]) if is_missed else ([1, 2, 3], [])
+        wait_for(lambda: all(read(lines / str(process)) == expected for process in processes))
+        assert [gaps_of(process) for process in processes] == [gaps] * count
+        wait_for(lambda: live_processes(port, server) == processes)
+    finally:
+        site.end()
 
 
 SCRIPT = """

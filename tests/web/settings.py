@@ -6,3 +6,4 @@ from tests.settings import DJANGO_EVENTS, INSTALLED_APPS, env
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.web"]
 ROOT_URLCONF = "tests.web.urls"
 DJANGO_EVENTS["START_BROADCAST"] = env.bool("START_BROADCAST", default=False)
+DJANGO_EVENTS["BROADCAST_HEARTBEAT"] = env.float("BROADCAST_HEARTBEAT", default=10.0)
