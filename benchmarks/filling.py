@@ -63,6 +63,11 @@ def fill_outbox(database: str, load: Load) -> None:
 def fill_topic(broker: Broker, load: Load, partitions: int) -> None:
     """A topic with records, as the outbox sends them."""
     broker.create(events.measured.name, partitions)
+    send_records(broker, load)
+
+
+def send_records(broker: Broker, load: Load) -> None:
+    """Records of the topic, which is there."""
     producer = Producer(
         {
             "bootstrap.servers": broker.bootstrap_servers,

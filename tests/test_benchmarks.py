@@ -4,12 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
+from benchmarks.place import Place
+from benchmarks.processes import Finished
 from benchmarks.result import Result
+from benchmarks.scenarios.broadcast import Hearing
+from benchmarks.variant import Side
 from tests.processes import ROOT
 
 FIELDS = {"scenario", "variant", "product", "handwritten", "ratio", "unit", "correct", "costs", "problems", "run"}
@@ -55,6 +60,25 @@ def test_a_quick_run_measures_both_sides_and_writes_its_results(tmp_path: Path) 
         assert each["costs"]["product"]["statements"] is not None
         assert {"PostgreSQL", "Kafka"} < each["costs"]["product"]["cpu"].keys()
     assert "product, run 1 of 1" in done.stderr, "progress is shown"
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_quick_run_of_broadcast_hears_everything_and_has_all_figures(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = bench("broadcast", "--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    found = {each["variant"]: each for each in json.loads(file.read_text())}
+    assert [*found] == ["100/s p50", "100/s p99", "an event, 500 subscribers"]
+    assert all(each["correct"] and each["product"] > 0 and each["handwritten"] > 0 for each in found.values())
+
+
+@pytest.mark.parametrize("heard", [[("key-0", 0)], [("key-0", 1), ("key-0", 0)], [("key-0", 0), ("key-0", 1)] * 2])
+def test_what_a_handler_of_broadcast_heard_otherwise_is_wrong(heard: list[tuple[str, int]]) -> None:
+    told = {"heard": [(*each, 0.001) for each in heard]}
+    finished = [Finished(name, 0.0, 1.0, 0.1, 1, told) for name in ("sender", "hearer")]
+    place = cast(Place, None)  # it looks at nothing else
+    assert Hearing(100, 2).look(place, Side.PRODUCT, finished).problems
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ NAMES = (
     "startup",
     "admin",
     "end-to-end",
+    "broadcast",
 )
 
 
