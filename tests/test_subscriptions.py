@@ -30,6 +30,7 @@ from tests.broker import Broker
 from tests.browser import browser
 from tests.ledger.events import EntryMade, entry_closed, entry_made
 from tests.processes import Site
+from tests.services.kafka import KafkaServer
 from tests.services.server import free_ports
 from tests.waiting import wait_for
 
@@ -341,6 +342,26 @@ def test_without_kafka_it_says_so_and_nobody_is_left(settings: Any, monkeypatch:
     with sending(), pytest.raises(BrokerUnavailable, match="has not said within 0.2 s where topic"):
         entry_made.subscribe(timeout=0.2).open()
     assert hub.count() == 0
+    wait_for(lambda: not readers())
+
+
+@pytest.mark.kafka
+def test_after_an_outage_a_subscription_goes_on_and_has_missed_nothing(
+    kafka_server: KafkaServer, fragile: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "LINGER", 0.0)
+    topics.create_missing([TOPIC], timeout=30)
+    with sending(), entry_made.subscribe(key="ann", timeout=60) as events:
+        put(fragile, 1)
+        assert [event.payload.number for event in (events.get(timeout=60),) if event] == [1]
+        kafka_server.kill()
+        assert events.get(timeout=1) is None
+        kafka_server.restart()
+        for number in (2, 3):
+            put(fragile, number)
+        got = [events.get(timeout=60) for _ in range(2)]
+        assert [event.payload.number for event in got if event] == [2, 3]
+        assert not events.missed
     wait_for(lambda: not readers())
 
 
