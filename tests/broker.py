@@ -60,9 +60,9 @@ class Broker:
         self.admin = AdminClient(self._options)
 
     def create(self, topic: str, partitions: int = 2, **config: str) -> None:
-        """Create a topic; config names have ``_`` for ``.``."""
+        """Create a topic, with as many copies as Kafka makes of its own accord; config names have ``_`` for ``.``."""
         options = {name.replace("_", "."): value for name, value in config.items()}
-        new = NewTopic(self.prefix + topic, num_partitions=partitions, replication_factor=1, config=options)
+        new = NewTopic(self.prefix + topic, num_partitions=partitions, replication_factor=-1, config=options)
         for answer in self.admin.create_topics([new]).values():
             answer.result()
         wait_for(lambda: self.exists(topic))

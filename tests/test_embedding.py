@@ -28,7 +28,9 @@ from django_events import (
 )
 from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.exceptions import ConsumerFailed
-from django_events.kafka import topics
+from django_events.kafka import consumer_groups, topics
+from django_events.kafka.consumer_groups import Membership
+from django_events.kafka.record import Partition
 from django_events.testing import sending
 from testproject.billing.handlers import billing
 from testproject.billing.models import Invoice
@@ -98,6 +100,15 @@ def test_a_start_without_all_partitions_says_what_is_missing_and_leaves_nothing_
     with pytest.raises(ServiceError, match="within 5 s: Kafka does not have the topic nowhere, which readers handles"):
         service.start(timeout=5)
     assert not [thread for thread in threading.enumerate() if "-readers" in thread.name]
+
+
+def test_who_has_all_partitions_asks_nobody_who_has_the_rest(broker: Broker, monkeypatch: Any) -> None:
+    """librdkafka's question for a group's members may abort the process when a node dies."""
+    monkeypatch.setattr(consumer_groups, "_described", lambda *_: pytest.fail("it was asked"))
+    topics.create_missing([TOPIC], timeout=10)
+    both = [Partition(TOPIC, number) for number in (0, 1)]
+    alone = Membership(group="readers", topics=[TOPIC], member_id="me", partitions=both, has_heard=True)
+    assert consumer_groups.unassigned([alone], timeout=10) == []
 
 
 def test_a_start_waits_for_a_topic_that_comes_late(broker: Broker, settings: Any) -> None:
