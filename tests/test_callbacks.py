@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_events import Event
 from django_events.following import callbacks
@@ -136,14 +136,16 @@ def test_a_connection_that_is_broken_is_replaced_and_an_open_transaction_is_drop
             connection.set_autocommit(False)
             Entry.objects.count()
         if event.payload.number == 3:
-            found.append((Entry.objects.count(), connection.get_autocommit()))
+            transaction.atomic().__enter__()
+        if event.payload.number == 4:
+            found.append((Entry.objects.count(), connection.get_autocommit(), connection.in_atomic_block))
 
-    found: list[tuple[int, bool]] = []
+    found: list[tuple[int, bool, bool]] = []
     with entry_made.subscribe(callback=count):
-        for number in (1, 2, 3):
+        for number in (1, 2, 3, 4):
             add(number)
         wait_for(lambda: found)
-    assert found == [(0, True)]
+    assert found == [(0, True, False)]
     assert caplog.text.count("of a subscription failed") == 1
     wait_for(lambda: not _backends())  # CONN_MAX_AGE is over: an idle thread keeps no connection
 
