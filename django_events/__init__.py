@@ -41,7 +41,7 @@ from django_events.web import broadcast_is_live, broadcast_latency, start_broadc
 if TYPE_CHECKING:
     from django_events.consuming.service import Service
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.9.0"
 
 __all__ = [
     "Backoff",

@@ -19,6 +19,7 @@ from django_events.consuming.service import Service
 from django_events.kafka import spec
 from django_events.producing.immediate import immediate
 from tests.broker import Broker
+from tests.packaging import Packages, build, has_source
 from tests.processes import Site
 from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable
@@ -141,6 +142,14 @@ def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractC
             assert service.stop(30), "a group did not end"
 
     return run
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """What would be released."""
+    if not has_source():
+        pytest.skip("the package's source is not here to be built: this tests an installed wheel")
+    return build(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from django_events import Batch, ConsumerGroup, Event, OnFailure, Topic, handlers, topics
+from django_events import Batch, ConsumerGroup, Event, OnFailure, Topic, __version__, handlers, topics
 from django_events.kafka import topics as kafka_topics
 from tests.broker import Broker
 from tests.ledger.entries import make_entry
@@ -68,7 +68,7 @@ def all_kinds(declarations: None, settings: Any) -> None:
 def test_the_page_tells_versions_places_and_every_handler(all_kinds: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     page = [" ".join(line.split()) for line in listed().splitlines()]
-    assert page[0].startswith("django_events 0.1.0")
+    assert page[0].startswith(f"django_events {__version__}")
     assert page[1].startswith("Databases default: ")
     assert "Prefix stage." in page
     assert f"{'late' * 13}: 8 workers, from 2026-01-31 00:00:00+00:00" in page

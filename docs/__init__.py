@@ -1,0 +1,1 @@
+"""The documentation: pages, the site that is made of them, and the pictures."""
