@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 STAYS = "# leave it running"
 
-_STEP = re.compile(r'^```(python|console)\n(.*?)^```$|^<!-- browser: (\S+) shows "(.*)" -->$', re.M | re.S)
+_STEP = re.compile(r'^```(python|console)\n(.*?)^```$|^<!-- browser: (\S+) shows "([^"\n]*)" -->$', re.M | re.S)
 _FILE = re.compile(r"# ([\w/]+\.\w+)(, at the end)?\n")
 _TERMINAL = re.compile(r"# in the terminal of (\w+)\n")
 
