@@ -13,7 +13,7 @@ from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import django_events
-from django_events import broadcasting, exceptions, handlers, topics
+from django_events import broadcasting, conf, exceptions, handlers, topics
 from django_events.kafka import spec
 from tests import documented_site
 from tests.packaging import ROOT
@@ -62,9 +62,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert not missing
 
 
+def test_every_setting_is_in_the_table_of_the_readme() -> None:
+    _, _, table = (ROOT / "README.md").read_text().partition("\n### Settings\n")
+    rows = "".join(line.split("|")[1] for line in table.partition("\n#")[0].splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`([A-Z_]+)`", rows)) == conf.names()
+
+
 def test_every_check_is_in_the_reference() -> None:
     number = re.compile(r"\bdjango_events\.[EW]\d{3}\b")
-    in_code = {found for file in (ROOT / "django_events").rglob("*.py") for found in number.findall(file.read_text())}
+    in_code = {
+        found
+        for file in Path(django_events.__file__).parent.rglob("*.py")
+        for found in number.findall(file.read_text())
+    }
     assert set(number.findall((DOCS / "checks.md").read_text())) == in_code
 
 

@@ -61,7 +61,8 @@ def test_a_page_is_read_as_its_steps() -> None:
     text = (
         "```python\n# shop/x.py, at the end\nx = 1\n```\n```sh\nnot this\n```\n"
         "```console\n$ one\n1\n$ two  # leave it running\n```\n"
-        '```console\n# in the terminal of two\n2\n```\n<!-- browser: /admin/ shows "Log in" -->\n<!-- browser: /x/ shows "X" -->\n'
+        "```console\n# in the terminal of two\n2\n```\n"
+        '<!-- browser: /admin/ shows "Log in" -->\n<!-- browser: /x/ shows "X" -->\n'
     )
     assert list(page.steps(text)) == [
         File("shop/x.py", "# shop/x.py, at the end\nx = 1\n", is_added=True),
