@@ -3,26 +3,26 @@
 The tree says who must act::
 
     EventsError
-    ├── DeclarationError (also ImproperlyConfigured)   the developer must change a declaration
-    │   └── SettingsError                              the developer must change settings.DJANGO_EVENTS
-    ├── SendError                                      the caller must change the call; nothing was saved
-    │   ├── EncodingError                              the payload does not fit the topic's type
-    │   ├── InvalidEvent                               a key, header or attribute cannot be carried
-    │   ├── EventTooLarge                              the event is above the topic's limit
-    │   ├── TransactionRequired                        send() was called outside of a transaction
-    │   └── CalledInAsync (also SynchronousOnlyOperation)   send() was called where asend() must be awaited
-    ├── DeliveryFailed                                 Kafka has not taken it: the caller may send it again
-    ├── SubscriptionOverflow                           a subscriber is too slow for its queue, and asked to be told
-    ├── SubscriptionLost                               a process that was forked must open subscriptions of its own
-    ├── DoNotRetry                                     raised by handlers: trying again would not help
-    ├── IgnoreError                                    raised by handlers: the event is to be passed over
-    ├── BatchItemError                             raised by batch handlers: which event is at fault
-    ├── DecodeError                                    a record cannot be read; whoever wrote it must act
-    ├── HandlerTransactionBroken                       the handler ended the transaction that it runs in
-    ├── KafkaRefused                                   the operator must change what Kafka gives as its reason
-    ├── ServiceError                               whoever runs a Service must do what it says
-    ├── BrokerUnavailable                              nobody: it is tried again until Kafka answers
-    └── ConsumerFailed                                 the operator must restart ``consume`` after mending the cause
+    ├── DeclarationError            the developer must change a declaration
+    │   └── SettingsError           the developer must change settings.DJANGO_EVENTS
+    ├── SendError                   the caller must change the call; nothing was saved
+    │   ├── EncodingError           the payload does not fit the topic's type
+    │   ├── InvalidEvent            a key, header or attribute cannot be carried
+    │   ├── EventTooLarge           the event is above the topic's limit
+    │   ├── TransactionRequired     send() was called outside of a transaction
+    │   └── CalledInAsync           send() was called where asend() must be awaited
+    ├── DeliveryFailed              Kafka has not taken it: the caller may send it again
+    ├── SubscriptionOverflow        a subscriber is too slow for its queue, and asked to be told
+    ├── SubscriptionLost            a process that was forked must open subscriptions of its own
+    ├── DoNotRetry                  raised by handlers: trying again would not help
+    ├── IgnoreError                 raised by handlers: the event is to be passed over
+    ├── BatchItemError              raised by batch handlers: which event is at fault
+    ├── DecodeError                 a record cannot be read; whoever wrote it must act
+    ├── HandlerTransactionBroken    the handler ended the transaction that it runs in
+    ├── KafkaRefused                the operator must change what Kafka gives as its reason
+    ├── ServiceError                whoever runs a Service must do what it says
+    ├── BrokerUnavailable           nobody: it is tried again until Kafka answers
+    └── ConsumerFailed              the operator must restart consume after mending the cause
 """
 
 from collections.abc import Callable

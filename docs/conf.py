@@ -34,6 +34,8 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"django_events {__version__}"
 html_copy_source = False
 html_show_sourcelink = False
