@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, StreamingHttpResponse
 from django.test import TestCase, TransactionTestCase, override_settings
+from django.urls import path
 from google.protobuf.wrappers_pb2 import StringValue
 
 import django_events
@@ -75,14 +76,25 @@ def names(page: str) -> dict[str, Any]:
 
 
 def _of_python() -> dict[str, Any]:
-    modules = {"io": io, "time": time, "uuid": uuid, "fastavro": fastavro, "log": logging.getLogger("shop")}
+    modules = {
+        "io": io,
+        "time": time,
+        "uuid": uuid,
+        "fastavro": fastavro,
+        "log": logging.getLogger("shop"),
+        "logger": logging.getLogger("shop"),
+    }
     typing = (Any, Generic, AsyncGenerator, Iterator, Sequence, Path, Decimal, dataclass, contextmanager)
     return modules | {_name_of(each): each for each in typing} | {"M": TypeVar("M")}
 
 
 def _of_django() -> dict[str, Any]:
     classes = (HttpRequest, StreamingHttpResponse, TestCase, TransactionTestCase, override_settings)
-    return {each.__name__: each for each in classes} | {"transaction": transaction, "settings": settings}
+    return {each.__name__: each for each in classes} | {
+        "transaction": transaction,
+        "settings": settings,
+        "path": path,
+    }
 
 
 def _of_the_site() -> dict[str, Any]:

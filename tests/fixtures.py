@@ -19,7 +19,7 @@ from django_events.consuming.service import Service
 from django_events.kafka import spec
 from django_events.producing.immediate import immediate
 from tests.broker import Broker
-from tests.packaging import Packages, build, has_source
+from tests.packages import Packages, build, has_source
 from tests.processes import Site
 from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable

@@ -16,7 +16,7 @@ import django_events
 from django_events import broadcasting, conf, exceptions, handlers, topics
 from django_events.kafka import spec
 from tests import documented_site
-from tests.packaging import ROOT
+from tests.packages import ROOT
 
 DOCS = ROOT / "docs"
 
@@ -47,6 +47,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "One event’s way through the files" in text_of(tmp_path / "html" / "architecture.html")
     assert "--shutdown-timeout SECONDS" in text_of(tmp_path / "html" / "commands.html")
     assert "PROCESSED_RETENTION" in text_of(tmp_path / "html" / "settings.html")
+    assert "only-dark" in (tmp_path / "html" / "admin.html").read_text()
 
 
 def text_of(page: Path) -> str:
@@ -141,5 +142,14 @@ def test_the_code_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
 def test_links_of_the_top_folder_lead_somewhere(page: str) -> None:
-    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", (ROOT / page).read_text())
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    """Those of the pages are looked at by Sphinx."""
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", (ROOT / page).read_text()):
+        file = ROOT / (target or page)
+        assert file.exists(), target
+        assert not heading or heading in anchors(file.read_text()), f"{target}#{heading}"
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -10,7 +10,7 @@ from email.parser import HeaderParser
 import pytest
 
 import django_events
-from tests.packaging import ROOT, Packages
+from tests.packages import ROOT, Packages
 
 NEEDED_BY_THE_SUITE = (
     "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PACKAGE.md", "README.md", "SECURITY.md", "dev",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import page
-from tests.packaging import ROOT, Packages
+from tests.packages import ROOT, Packages
 from tests.page import Command, File, Looked, Said, is_shown
 from tests.reader import Reader
 from tests.services.server import free_ports

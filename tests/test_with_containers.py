@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import page
-from tests.packaging import ROOT
+from tests.packages import ROOT
 from tests.page import File
 
 
