@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Collection
 from typing import ClassVar, NamedTuple
 
-from django.contrib.postgres.indexes import HashIndex
 from django.db import connections, models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from django_events.models.indexes import HashIndex
 from django_events.models.statements import fetch, fetch_binary
 
 PATIENCE = 5.0
