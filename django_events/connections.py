@@ -8,6 +8,8 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_events import repeats
+
 logger = logging.getLogger("django_events.handlers")
 
 
@@ -37,7 +39,8 @@ def drop_open_transactions() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             alias = connection.alias
-            logger.error("A handler or callback left a transaction open in database %r; it is rolled back", alias)
+            text = "A handler or callback left a transaction open in database %r; it is rolled back"
+            repeats.log(logger, logging.ERROR, alias, text, alias)
             _drop(connection)  # Django's state of the connection cannot be mended
 
 

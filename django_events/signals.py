@@ -1,10 +1,14 @@
 """Facts about events, for logs, metrics and the site's own code.
 
-All are sent with ``send_robust``: a receiver that raises is logged by Django and harms nothing. Receivers run in the
-thread that learned the fact, so they should be quick.
+A receiver that raises is logged by Django and harms nothing. Receivers run in the thread that learned the fact, so they
+should be quick.
 """
 
+import logging
+
 from django.dispatch import Signal
+
+logger = logging.getLogger("django_events.signals")
 
 event_saved = Signal()
 """An event was written to the outbox. Sent in the caller's transaction, which may still be rolled back.
@@ -36,3 +40,37 @@ event_failed = Signal()
 Arguments: ``sender`` the user's function, ``record`` the record from Kafka, ``group``, ``handler``, ``attempt`` (from
 1), ``exception`` the name of the error's type, ``follows`` what becomes of it: ``again``, ``buried`` (a dead letter),
 ``discarded`` or ``ignored``."""
+
+event_dead_lettered = Signal()
+"""Kafka has acknowledged the dead letter of an event; its offset passes next. After a crash in between there is another
+letter, and this is sent again. Sent in the group's thread: be very quick.
+
+Arguments: ``sender`` the user's function, ``record`` the record from Kafka, ``group``, ``handler``, ``attempts`` how
+many have failed, ``exception`` the name of the last error's type, ``letter_id`` the letter's id, ``letter_topic`` the
+topic that it is in."""
+
+group_assigned = Signal()
+"""This process has got partitions of a group; reading them begins when all receivers have returned. Sent in the group's
+thread, while Kafka waits: be very quick.
+
+Arguments: ``sender`` the ConsumerGroup, ``group`` its name, ``partitions`` a list of ``Partition(topic, number)``."""
+
+group_revoked = Signal()
+"""This process has given partitions of a group up: what ran has finished or was left, offsets are committed. Sent in
+the group's thread, while Kafka waits: be very quick. Also at the end of the process, unless it is killed.
+
+Arguments: as ``group_assigned``, and ``lost``: whether another process has had them already, so that nothing could be
+committed."""
+
+
+def tell(signal: Signal, sender: object, **facts: object) -> None:
+    """Send the signal from a thread of ours, which has all other events, too: also a receiver that wants to end the
+    process (SystemExit) ends nothing. Never raises."""
+    try:
+        signal.send_robust(sender=sender, **facts)
+    except BaseException:
+        logger.exception("A receiver of %s failed", _name_of(signal))
+
+
+def _name_of(signal: Signal) -> str:
+    return next((name for name, value in globals().items() if value is signal), "a signal")

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 
-from django_events import ConsumerGroup, broadcasting, handlers, topics
+from django_events import ConsumerGroup, broadcasting, handlers, repeats, topics
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import spec
@@ -43,6 +43,12 @@ def no_producer_of_an_earlier_test() -> Iterator[None]:
     """What ``send_now`` keeps for a process is of the Kafka, and of the settings, of one test."""
     yield
     immediate._discard()
+
+
+@pytest.fixture(autouse=True)
+def no_line_is_left_out() -> None:
+    """What earlier tests have logged does not count."""
+    repeats.forget()
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """What the log and the site's receivers learn of attempts that did not succeed."""
 
 import logging
+from typing import Any
 
-from django_events import signals
+from django_events import repeats, signals
+from django_events.cloudevents import to_text
 from django_events.conf import settings
+from django_events.consuming.dead_letter import EXCEPTION, ID
 from django_events.consuming.metrics import failed
-from django_events.consuming.naming import name_of_record
+from django_events.consuming.naming import fields_of_record, name_of_record
 from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
 from django_events.consuming.work import Work
@@ -22,43 +25,79 @@ def say_what_follows(work: Work, outcome: Outcome, decision: Decision) -> None:
         case Failed():
             _say_failed(work, outcome, decision)
         case Postponed(error=error) if not work.delays:
-            logger.warning("Handler %s has to wait with record %s: %s", work.handler, _record(work), error)
+            repeats.log(
+                logger,
+                logging.WARNING,
+                (work.handler.group, work.handler.name, type(error)),
+                "Handler %s has to wait with record %s: %s",
+                work.handler,
+                _record(work),
+                error,
+                extra=_fields(work),
+            )
         case LetterRefused(reason=reason) if not work.delays:
-            logger.error(
+            repeats.log(
+                logger,
+                logging.ERROR,
+                (work.handler.group, work.handler.name, reason),
                 "The dead letter of record %s at handler %s could not be written: %s. Its partition waits; "
                 "it is tried again until it works",
                 _record(work),
                 work.handler,
                 reason,
+                extra=fields_of_record(work.handler, work.record, work.attempts),
             )
 
 
 def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
     level, what = _what_follows(decision)
     text = "Handler %s failed with record %s (attempt %d): %s"
-    arguments = (work.handler, _record(work), work.attempts + 1, what)
+    arguments: tuple[object, ...] = (work.handler, _record(work), work.attempts + 1, what)
+    error: BaseException | None = None
     if isinstance(decision, Ignored) or isinstance(failure.error, DecodeError):  # where it was raised says nothing more
-        logger.log(level, f"{text}. %s", *arguments, failure.report.message)
+        text, arguments = f"{text}. %s", (*arguments, failure.report.message)
     elif settings.REDACT:  # the error itself may hold what is hidden
-        logger.log(level, f"{text}\n%s", *arguments, failure.report.traceback.rstrip())
+        text, arguments = f"{text}\n%s", (*arguments, failure.report.traceback.rstrip())
     else:
-        logger.log(level, text, *arguments, exc_info=failure.error)
-    try:
-        signals.event_failed.send_robust(
-            sender=work.handler.function,
-            record=work.record,
-            group=work.handler.group,
-            handler=work.handler.name,
-            attempt=work.attempts + 1,
-            exception=failure.report.exception,
-            follows=type(decision).__name__.lower(),
-        )
-    except BaseException:  # a receiver that wants to end the process: this thread has all other events, too
-        logger.exception("A receiver of event_failed failed")
+        error = failure.error
+    kind = (work.handler.group, work.handler.name, failure.report.exception, type(decision))
+    repeats.log(logger, level, kind, text, *arguments, exc_info=error, extra=_fields(work))
+    signals.tell(
+        signals.event_failed,
+        work.handler.function,
+        record=work.record,
+        group=work.handler.group,
+        handler=work.handler.name,
+        attempt=work.attempts + 1,
+        exception=failure.report.exception,
+        follows=type(decision).__name__.lower(),
+    )
+
+
+def tell_dead_lettered(work: Work) -> None:
+    """Send ``event_dead_lettered``: Kafka has the letter of this work."""
+    if work.letter is None or not signals.event_dead_lettered.has_listeners():
+        return
+    about = dict(work.letter.headers)
+    signals.tell(
+        signals.event_dead_lettered,
+        work.handler.function,
+        record=work.record,
+        group=work.handler.group,
+        handler=work.handler.name,
+        attempts=work.attempts,
+        exception=to_text(about[EXCEPTION]),
+        letter_id=to_text(about[ID]),
+        letter_topic=work.letter.topic,
+    )
 
 
 def _record(work: Work) -> str:
     return name_of_record(work.handler, work.record)
+
+
+def _fields(work: Work) -> dict[str, Any]:
+    return fields_of_record(work.handler, work.record, work.attempts + 1)
 
 
 def _what_follows(decision: Decision) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
-from django_events import crash_points, signals, tables
+from django_events import crash_points, repeats, signals, tables
 from django_events.conf import settings
 from django_events.consuming.around import around
 from django_events.consuming.calls import noted
@@ -26,6 +26,7 @@ from django_events.exceptions import HandlerTransactionBroken
 from django_events.failures import name_of
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
+from django_events.logging import fields_of
 from django_events.models import ProcessedEvent
 from django_events.models.conflicts import Conflict, conflict_of, may_work_at_once
 from django_events.models.processed import PATIENCE
@@ -87,7 +88,7 @@ class Attempt:
             if not committed:
                 raise
             # Success is the commit. What failed afterwards is an on_commit hook; trying again would repeat nothing.
-            _say_hook_failed(self.handler, error)
+            _say_hook_failed(self.handler, self.events, error)
         if not committed:
             raise HandlerTransactionBroken(
                 f"Handler {self.handler} returned, but its transaction was not committed: it began a "
@@ -150,10 +151,7 @@ class Attempt:
         """Let the site know what has taken effect, and how long each call took."""
         seconds = self._seconds if len(self._seconds) == len(handled) else self._seconds * len(handled)
         for event, each in zip(handled, seconds, strict=False):
-            try:
-                signals.event_handled.send_robust(sender=self.handler.function, event=event, seconds=each)
-            except BaseException:  # a receiver that wants to end the process: the effects are committed all the same
-                logger.exception("A receiver of event_handled failed")
+            signals.tell(signals.event_handled, self.handler.function, event=event, seconds=each)
 
 
 class NotNow(Exception):
@@ -236,13 +234,17 @@ def _has_hooks_of_its_own(using: str, before: int) -> bool:
     return any(not is_wake_up(hook) for _, hook, *_ in connections[using].run_on_commit[before:])
 
 
-def _say_hook_failed(handler: Handler, error: BaseException) -> None:
+def _say_hook_failed(handler: Handler, events: Events, error: BaseException) -> None:
     text = "An on_commit hook of handler %s failed after its effects were committed"
+    arguments: tuple[object, ...]
+    shown: BaseException | None
     if settings.REDACT:  # the error's text may hold what is hidden
         where = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-        logger.error(f"{text}: %s\n%s", handler, name_of(type(error)), where)
+        text, arguments, shown = f"{text}: %s\n%s", (handler, name_of(type(error)), where), None
     else:
-        logger.error(text, handler, exc_info=error)
+        arguments, shown = (handler,), error
+    kind = (handler.group, handler.name, type(error))
+    repeats.log(logger, logging.ERROR, kind, text, *arguments, exc_info=shown, extra=fields_of(events))
 
 
 def _is_about_connections(error: BaseException | None) -> bool:

@@ -70,6 +70,11 @@ class Broadcast:
             "Kafka has not said where the topics of broadcast handlers end"
         )
 
+    @property
+    def trouble(self) -> str:
+        """Why a reader waits for Kafka; nothing if none does. Thread-safe."""
+        return next((reader.trouble for reader in [*self._readers] if reader.trouble), "")
+
     # ── health; all of it may be asked by any thread ─────────────────────────────────────────────────────────────
 
     @property

@@ -9,11 +9,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.db import connections
 
-from django_events import metrics
+from django_events import metrics, repeats
 from django_events.broadcasting import BroadcastHandler
 from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming import slowness
@@ -29,6 +29,7 @@ from django_events.consuming.work import Work
 from django_events.consuming.workers import Result, Workers
 from django_events.following.gap import Gap
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.log_fields import fields
 from django_events.retry import Backoff
 
 logger = logging.getLogger("django_events.broadcast")
@@ -127,7 +128,8 @@ class BroadcastThread(threading.Thread):
         try:
             self._run_handler()
         except BaseException as error:
-            logger.exception("Handler %s gets no more events, for an error that is not its own", self._handler)
+            text, extra = "Handler %s gets no more events, for an error that is not its own", self._fields()
+            logger.exception(text, self._handler, extra=extra)
             self.error = error
         finally:
             connections.close_all()
@@ -250,7 +252,8 @@ class BroadcastThread(threading.Thread):
     def _bridge(self, gap: Gap, at: float) -> None:
         """Tell the handler that events may be missing, until it has understood. Nothing else of it runs meanwhile."""
         metrics.BROADCAST_GAPS.of(self.declared.name).add()
-        logger.warning("Handler %s may have missed events: Kafka has no longer %s", self._handler, gap)
+        text = "Handler %s may have missed events: Kafka has no longer %s"
+        logger.warning(text, self._handler, gap, extra=self._fields(gap))
         self._oldest = at
         failures = 0
         while self.declared.on_gap and not self._stopping.is_set() and not self._told(gap):
@@ -264,10 +267,23 @@ class BroadcastThread(threading.Thread):
         try:
             prepare_connections()
             self.declared.on_gap(gap)
-        except BaseException:  # SystemExit is a failure of the function, not the end of this thread
-            logger.exception("on_gap of handler %s failed; it is tried again, and its events wait", self._handler)
+        except BaseException as error:  # SystemExit is a failure of the function, not the end of this thread
+            text = "on_gap of handler %s failed; it is tried again, and its events wait"
+            repeats.log(
+                logger,
+                logging.ERROR,
+                self._handler.name,
+                text,
+                self._handler,
+                exc_info=error,
+                extra=self._fields(gap),
+            )
             return False
         finally:
             self._gap_since = None
             drop_open_transactions()
         return True
+
+    def _fields(self, gap: Gap | None = None) -> dict[str, Any]:
+        place = fields(topic=gap.topic, partition=gap.partition, offset=gap.start) if gap else {}
+        return place | fields(handler=self._handler.name)

@@ -10,6 +10,7 @@ from typing import Any
 from django_events.consuming.naming import name_of_event
 from django_events.events import Event
 from django_events.handlers import Handler
+from django_events.logging import about, fields_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,18 +26,24 @@ class Call:
         others = f" and {len(self.events) - 1} more" if len(self.events) > 1 else ""
         return f"Handler {self.handler} with record {name_of_event(self.events[0])}{others}"
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What a line about it has as ``extra``."""
+        return fields_of(self.events)
+
 
 _running: dict[int, Call] = {}
 
 
 @contextmanager
 def noted(handler: Handler, events: Sequence[Event[Any]]) -> Iterator[Call]:
-    """While this is open, the calling thread runs this handler."""
+    """While this is open, the calling thread runs this handler, and what it logs is about these events."""
     call = Call(handler, events, time.monotonic())
     thread = threading.get_ident()
     _running[thread] = call
     try:
-        yield call
+        with about(*events):
+            yield call
     finally:
         _running.pop(thread, None)
 

@@ -19,6 +19,8 @@ from django_events.kafka.record import Headers, ReceivedRecord, Record
 from django_events.models import Letter
 from django_events.receiving import moment
 
+ID = f"{PREFIX}id"
+EXCEPTION = f"{PREFIX}exception"
 TRACEBACK = f"{PREFIX}traceback"
 
 _MOST_ADDED = spec.HEADROOM - 1_024

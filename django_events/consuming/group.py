@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from django.db import connections
 
-from django_events import crash_points
-from django_events.consuming.announcing import say_what_follows
+from django_events import crash_points, signals
+from django_events.consuming.announcing import say_what_follows, tell_dead_lettered
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
@@ -31,6 +31,7 @@ from django_events.handlers import ConsumerGroup
 from django_events.kafka import dead_letter_topics, topics
 from django_events.kafka.consumer import LONGEST_POLL, Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.group")
 
@@ -122,7 +123,7 @@ class GroupThread(threading.Thread):
                 self._workers.stop(timeout=0.5)
                 self._letter_writer.stop(timeout=0.5)
         except BaseException as error:
-            logger.exception("Group %s ended", self.group.name)
+            logger.exception("Group %s ended", self.group.name, extra=fields(group=self.group.name))
             self.error = error
         finally:
             connections.close_all()
@@ -141,7 +142,7 @@ class GroupThread(threading.Thread):
         for topic in sorted(set(self.group.topics) - found):
             self._on_change(f"{self.group.name}: waiting for topic {topic}, which Kafka does not have")
         for problem in problems:
-            logger.error("Group %s: %s", self.group.name, problem.text)
+            logger.error("Group %s: %s", self.group.name, problem.text, extra=fields(group=self.group.name))
             self._on_change(f"{self.group.name}: {problem.text}")
 
     def _turn(self) -> None:
@@ -200,7 +201,8 @@ class GroupThread(threading.Thread):
         self.left_running = bool(self._running)
         if self._running:
             names = ", ".join(sorted({str(work.handler) for work in self._running}))
-            logger.error("Group %s stops without waiting longer for %s", self.group.name, names)
+            text, extra = "Group %s stops without waiting longer for %s", fields(group=self.group.name)
+            logger.error(text, self.group.name, names, extra=extra)
         if crash_points.armed:
             crash_points.reached("stopped-not-committed")
         self._commit(self._progress, wait=True)
@@ -274,6 +276,8 @@ class GroupThread(threading.Thread):
             if work.progress.ended:
                 continue
             if isinstance(outcome, Handled | Duplicate | LetterWritten):
+                if isinstance(outcome, LetterWritten):
+                    tell_dead_lettered(work)
                 self._finished(work)
             elif isinstance(outcome, NotBegun):
                 rest.append(work)
@@ -339,6 +343,8 @@ class GroupThread(threading.Thread):
         self.ready.set()
         self._metrics.rebalanced("assigned")
         self._on_change(f"{self.group.name}: got {_list(partitions)}")
+        if partitions:
+            signals.tell(signals.group_assigned, self.group, group=self.group.name, partitions=partitions)
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Begin nothing more of these partitions, wait for what runs, commit, forget."""
@@ -351,12 +357,18 @@ class GroupThread(threading.Thread):
         self._forget(ours)
         self._metrics.rebalanced("revoked")
         self._on_change(f"{self.group.name}: gave up {_list(partitions)}")
+        self._tell_revoked(partitions, lost=False)
 
     def lost(self, partitions: list[Partition]) -> None:
         """Forget these partitions at once: another process has them, and its offsets count."""
         self._forget([partition for partition in partitions if partition in self._progress])
         self._metrics.rebalanced("lost")
         self._on_change(f"{self.group.name}: lost {_list(partitions)}")
+        self._tell_revoked(partitions, lost=True)
+
+    def _tell_revoked(self, partitions: list[Partition], *, lost: bool) -> None:
+        if partitions:
+            signals.tell(signals.group_revoked, self.group, group=self.group.name, partitions=partitions, lost=lost)
 
     def _drain(self, draining: Collection[Progress], deadline: float) -> None:
         """Let the running works of these partitions finish; those that no worker has begun are not begun."""

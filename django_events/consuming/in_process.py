@@ -38,6 +38,11 @@ class InProcess:
                 self._broadcast.start()
             return self._broadcast
 
+    @property
+    def running(self) -> Broadcast | None:
+        """What was started, if anything was. Starts nothing. Thread-safe."""
+        return self._broadcast
+
     def stop(self, timeout: float) -> bool:
         """End it; whether it ended in time. What ``start`` returns then is a new one."""
         with self._lock:

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
-from django_events import crash_points, metrics
+from django_events import crash_points, metrics, repeats
 from django_events.connections import close_obsolete_connections
 from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_projection import project
+from django_events.consuming.naming import fields_of_place
 from django_events.consuming.slowness import hangs
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.consumer import LONGEST_POLL, Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.log_fields import fields
 from django_events.models import Letter
 from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
@@ -53,9 +55,8 @@ class LetterReader(threading.Thread):
         self._prepared = prepared
         self._sources = {names.dead_letter_topic(topic, group.name): topic for topic in group.dead_letter_sources}
         self._stopping = threading.Event()
-        self._trouble = Trouble(
-            "dead_letter_table", f"Bringing in the dead letters of group {group.name}", logger, OUTAGE
-        )
+        what = f"Bringing in the dead letters of group {group.name}"
+        self._trouble = Trouble("dead_letter_table", what, logger, OUTAGE, group=group.name)
         self._next: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
         self._commit_due = 0.0
@@ -84,7 +85,8 @@ class LetterReader(threading.Thread):
             finally:
                 self._consumer.close()
         except BaseException as error:
-            logger.exception("The reader of the dead letters of group %s ended", self._group.name)
+            extra = fields(group=self._group.name)
+            logger.exception("The reader of the dead letters of group %s ended", self._group.name, extra=extra)
             self.error = error
         finally:
             connections.close_all()
@@ -122,7 +124,7 @@ class LetterReader(threading.Thread):
                 if len(records) > 1:
                     return all(self._project([record]) for record in records)
                 if refusals >= TRIES_OF_ONE:
-                    _leave_in_kafka(records[0], error)
+                    self._leave_in_kafka(records[0], error)
                     return True
             except DatabaseError as error:
                 connections[repair.database()].close()
@@ -138,6 +140,18 @@ class LetterReader(threading.Thread):
     def _letters(self, records: Sequence[ReceivedRecord]) -> Iterator[Letter]:
         for record in records:
             yield from dead_letter.decode(record, self._group, self._sources[record.topic])
+
+    def _leave_in_kafka(self, record: ReceivedRecord, error: Exception) -> None:
+        repeats.log(
+            logger,
+            logging.ERROR,
+            (self._group.name, type(error)),
+            "The dead letter %s cannot be brought in: %s. It is left in Kafka, and the next ones go on; once the cause "
+            "is mended, run: manage.py events dead-letters rebuild",
+            record,
+            str(error).strip(),
+            extra=fields_of_place(record.partition, record.offset) | fields(group=self._group.name),
+        )
 
     def _commit_if_due(self) -> None:
         now = time.monotonic()
@@ -172,15 +186,6 @@ class LetterReader(threading.Thread):
         for partition in partitions:
             self._next.pop(partition, None)
             self._committed.pop(partition, None)
-
-
-def _leave_in_kafka(record: ReceivedRecord, error: Exception) -> None:
-    logger.error(
-        "The dead letter %s cannot be brought in: %s. It is left in Kafka, and the next ones go on; once the cause is "
-        "mended, run: manage.py events dead-letters rebuild",
-        record,
-        str(error).strip(),
-    )
 
 
 def _reason(error: DatabaseError) -> str:

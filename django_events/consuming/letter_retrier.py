@@ -8,11 +8,12 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import DataError, IntegrityError, connections
 from django.db import Error as DatabaseError
 
-from django_events import crash_points, metrics
+from django_events import crash_points, metrics, repeats
 from django_events.connections import prepare_connections
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
@@ -20,6 +21,7 @@ from django_events.consuming.naming import name_at
 from django_events.consuming.slowness import Slowness, hangs
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
+from django_events.log_fields import fields
 from django_events.models import DeadLetter, Tried
 from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
@@ -66,9 +68,8 @@ class LetterRetrier(threading.Thread):
         self._group = group
         self._stopping = threading.Event()
         self._stop_deadline = float("inf")
-        self._trouble = Trouble(
-            "dead_letter_table", f"Looking for due dead letters of group {group.name}", logger, OUTAGE
-        )
+        what = f"Looking for due dead letters of group {group.name}"
+        self._trouble = Trouble("dead_letter_table", what, logger, OUTAGE, group=group.name)
         self._slowness = Slowness()
         self._running: set[Leased] = set()
         self._unsaved: deque[tuple[DeadLetter, Tried]] = deque()
@@ -96,7 +97,8 @@ class LetterRetrier(threading.Thread):
             finally:
                 self._workers.stop(timeout=0.5)
         except BaseException as error:
-            logger.exception("The retrier of the dead letters of group %s ended", self._group.name)
+            extra = fields(group=self._group.name)
+            logger.exception("The retrier of the dead letters of group %s ended", self._group.name, extra=extra)
             self.error = error
         finally:
             connections.close_all()
@@ -186,13 +188,24 @@ def _conclude(letter: DeadLetter, result: Tried) -> None:
     """Write the result down. Raises DatabaseError only if it may be possible later."""
     try:
         if not DeadLetter.objects.conclude(letter, result, repair.database()):
-            logger.warning("The lease of dead letter %s had ended before its handler did", letter.pk)
+            repeats.log(
+                logger,
+                logging.WARNING,
+                (letter.group_name, letter.handler),
+                "The lease of dead letter %s had ended before its handler did",
+                letter.pk,
+                extra=_fields(letter),
+            )
     except (DataError, IntegrityError) as error:  # or no letter would ever be tried again
-        logger.error(
+        repeats.log(
+            logger,
+            logging.ERROR,
+            (letter.group_name, letter.handler),
             "What came of dead letter %s cannot be written down: %s. If it still exists, it is tried again when its "
             "lease has ended",
             letter.pk,
             str(error).strip(),
+            extra=_fields(letter),
         )
 
 
@@ -200,9 +213,13 @@ def _say(letter: DeadLetter, result: Tried) -> None:
     handler = f"{letter.group_name}/{letter.handler}"
     event = name_at(f"{letter.topic}[{letter.partition}]@{letter.offset}", letter.event_id)
     if result.resolved:
-        logger.info("Handler %s is done with dead letter %s (record %s)", handler, letter.pk, event)
+        text = "Handler %s is done with dead letter %s (record %s)"
+        repeats.log(logger, logging.INFO, handler, text, handler, letter.pk, event, extra=_fields(letter))
     elif result.counts:
-        logger.error(
+        repeats.log(
+            logger,
+            logging.ERROR,
+            (handler, result.exception, result.automatic),
             "Handler %s failed with dead letter %s (record %s, attempt %d), %s: %s",
             handler,
             letter.pk,
@@ -210,12 +227,25 @@ def _say(letter: DeadLetter, result: Tried) -> None:
             letter.attempts + 1,
             f"next try in {result.delay:.0f} s" if result.automatic else "it waits for an operator",
             result.message,
+            extra=_fields(letter),
         )
 
 
 def _count(letter: DeadLetter, result: Tried) -> None:
     outcome = "resolved" if result.resolved else "failed" if result.counts else "postponed"
     metrics.LETTER_ATTEMPTS.of(letter.group_name, letter.handler, letter.topic, outcome).add()
+
+
+def _fields(letter: DeadLetter) -> dict[str, Any]:
+    return fields(
+        event=letter.event_id,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        group=letter.group_name,
+        handler=letter.handler,
+        attempt=letter.attempts + 1,
+    )
 
 
 _HOST = socket.gethostname()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from django_events import crash_points
+from django_events import crash_points, repeats
 from django_events.consuming.dead_letter import without_traceback
 from django_events.consuming.outcome import LetterRefused, LetterWritten, Outcome
 from django_events.consuming.work import Work
@@ -15,6 +15,7 @@ from django_events.exceptions import EventsError
 from django_events.kafka import config, dead_letter_topics
 from django_events.kafka.producer import Deliveries, Producer
 from django_events.kafka.record import Record
+from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.dead_letters")
 
@@ -95,7 +96,10 @@ class LetterWriter(threading.Thread):
             refused = self._send(letters)
         except Exception as error:
             if not isinstance(error, EventsError):
-                logger.exception("Group %s could not write dead letters", self._group)
+                text, extra = "Group %s could not write dead letters", fields(group=self._group)
+                repeats.log(
+                    logger, logging.ERROR, (self._group, type(error)), text, self._group, exc_info=error, extra=extra
+                )
             self._let_go()
             return [LetterRefused(str(error))] * len(works)
         if crash_points.armed:

@@ -1,4 +1,4 @@
-"""How log lines name a record: by its place in Kafka, and by the id of its event."""
+"""How log lines name a record: by its place in Kafka, and by the id of its event; for people, and as fields."""
 
 from typing import Any
 
@@ -7,10 +7,8 @@ from django_events.consuming.reading import event_id
 from django_events.events import Event
 from django_events.exceptions import DecodeError
 from django_events.handlers import Handler
-from django_events.kafka.record import ReceivedRecord
-
-LONGEST_ID = 100
-"""Characters of an id that a line shows: whoever wrote the event chose them."""
+from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.log_fields import fields, readable
 
 
 def name_of_record(handler: Handler, record: ReceivedRecord) -> str:
@@ -28,5 +26,19 @@ def name_of_event(event: Event[Any]) -> str:
 
 def name_at(place: str, event: str) -> str:
     """The same, of an event with this id at this place."""
-    readable = event if event.isprintable() else ascii(event)[1:-1]
-    return f"{place} (event {readable[:LONGEST_ID]})"
+    return f"{place} (event {readable(event)})"
+
+
+def fields_of_record(handler: Handler, record: ReceivedRecord, attempt: int | None = None) -> dict[str, Any]:
+    """What a line about this record at this handler has as ``extra``."""
+    try:
+        event: str | None = event_id(handler, record, cloudevents.decode(record))
+    except DecodeError:
+        event = None
+    return fields_of_place(record.partition, record.offset, handler) | fields(event=event, attempt=attempt)
+
+
+def fields_of_place(partition: Partition, offset: int | None, handler: Handler | None = None) -> dict[str, Any]:
+    """The same, of a place in Kafka."""
+    who = fields(group=handler.group, handler=handler.name) if handler else {}
+    return fields(topic=partition.topic, partition=partition.number, offset=offset) | who

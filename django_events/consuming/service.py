@@ -1,8 +1,10 @@
 """Runs consumer groups and broadcast handlers in this process: threads started, watched and stopped together."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -66,6 +68,16 @@ def _of_tables(groups: Sequence[GroupThread], on_change: Callable[[str], None]) 
     declared = [thread.group for thread in groups]
     if exactly_once_topics(declared):
         yield Pruner(declared, [thread.prepared for thread in groups], on_change)
+
+
+_running: list["Service"] = []
+
+os.register_at_fork(after_in_child=_running.clear)
+
+
+def running() -> list["Service"]:
+    """Those of this process that have begun and were not stopped. Thread-safe."""
+    return [*_running]
 
 
 def _log(line: str) -> None:
@@ -144,6 +156,7 @@ class Service:
         if self._has_begun:
             raise ServiceError("This Service was started before. Make another one: a thread runs only once.")
         self._has_begun = True
+        _running.append(self)
         for thread in self._own_threads:
             thread.start()
         self._broadcast.start()
@@ -241,6 +254,8 @@ class Service:
         for each in self._threads:
             if each.ident is not None:
                 each.join(max(deadline - time.monotonic(), 0))
+        with suppress(ValueError):  # a second call, or it was not started
+            _running.remove(self)
         return not any(thread.is_alive() or thread.left_running for thread in self._threads)
 
     def __enter__(self) -> Self:

@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from django_events.consuming.calls import Call
-from django_events.consuming.naming import name_of_record
+from django_events.consuming.naming import fields_of_place, name_of_record
 from django_events.consuming.offsets import InHand, Progress
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
@@ -45,10 +45,12 @@ class Slowness:
         for call in running:
             if now - call.began > LONG and call not in self._stuck:
                 self._stuck[call] = call.began
-                logger.warning("%s has been running for %.0f s; is it stuck?", call, now - call.began)
+                logger.warning(
+                    "%s has been running for %.0f s; is it stuck?", call, now - call.began, extra=call.fields
+                )
         for call in self._stuck.keys() - set(running):
             del self._stuck[call]
-            logger.info("%s is not stuck any more, after %.0f s", call, now - call.began)
+            logger.info("%s is not stuck any more, after %.0f s", call, now - call.began, extra=call.fields)
 
     def look_at_offsets(self, partitions: Collection[Progress], queues: Queues) -> None:
         """These partitions are ours, and this is what waits of them."""
@@ -64,9 +66,10 @@ class Slowness:
                 del self._held[record]
                 if not progress.ended:
                     name = f"{progress.partition.topic}[{progress.partition.number}]"
-                    logger.info("The offset of %s goes on, after %.0f s", name, now - record.since)
+                    extra = fields_of_place(progress.partition, record.offset)
+                    logger.info("The offset of %s goes on, after %.0f s", name, now - record.since, extra=extra)
 
-    def _say_held(self, progress: Progress, record: InHand, works: Collection[Work], now: float) -> None:
+    def _say_held(self, progress: Progress, record: InHand, works: Sequence[Work], now: float) -> None:
         place = f"{progress.partition.topic}[{progress.partition.number}]"
         logger.warning(
             "The offset of %s has stayed at %d for %.0f s, with %d later records in hand: %s",
@@ -75,6 +78,7 @@ class Slowness:
             now - record.since,
             progress.in_hand - 1,
             "; ".join(_state(work, now) for work in works) or "its handlers are being waited for",
+            extra=fields_of_place(progress.partition, record.offset, works[0].handler if len(works) == 1 else None),
         )
 
 

@@ -8,9 +8,11 @@ from weakref import WeakSet
 
 from django.db import connections
 
+from django_events import repeats
 from django_events.connections import close_obsolete_connections, drop_open_transactions, prepare_connections
 from django_events.events import Event
 from django_events.following.subscription import Subscription
+from django_events.logging import about, fields_of
 
 logger = logging.getLogger("django_events.broadcast")
 
@@ -56,7 +58,8 @@ class Callbacks:
         try:
             thread.start()
         except RuntimeError:  # the machine gives no more of them: the reader, who calls us, must not suffer
-            logger.exception("No thread could be started for callbacks of subscriptions")
+            text = "No thread could be started for callbacks of subscriptions"
+            repeats.log(logger, logging.ERROR, None, text, exc_info=True)
         else:
             self._threads += 1
 
@@ -135,8 +138,11 @@ def _call(subscription: Subscription[Any], event: Event[Any]) -> None:
     assert subscription.callback
     try:
         prepare_connections()
-        subscription.callback(event)
-    except BaseException:  # SystemExit is a failure of the callback, not the end of this thread
-        logger.exception("The callback %r of a subscription failed", subscription.callback)
+        with about(event):
+            subscription.callback(event)
+    except BaseException as error:  # SystemExit is a failure of the callback, not the end of this thread
+        text, kind = "The callback %r of a subscription failed", (event.topic, type(error))
+        extra = fields_of([event])
+        repeats.log(logger, logging.ERROR, kind, text, subscription.callback, exc_info=error, extra=extra)
     finally:
         drop_open_transactions()

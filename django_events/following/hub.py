@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
-from django_events import receiving
+from django_events import receiving, repeats
 from django_events.events import Event
 from django_events.exceptions import BrokerUnavailable, DecodeError, KafkaRefused
 from django_events.following.callbacks import Callbacks
@@ -17,6 +17,8 @@ from django_events.following.reader import Reader
 from django_events.following.subscription import By, Subscription
 from django_events.kafka import config
 from django_events.kafka.record import ReceivedRecord
+from django_events.log_fields import fields
+from django_events.logging import fields_of
 from django_events.producing.in_tests import nothing_is_sent
 from django_events.receiving import Reading
 
@@ -165,10 +167,13 @@ class Hub:
         try:
             event = receiving.event_in(record, wanted.reading)
         except DecodeError as error:
-            logger.warning("Subscribers do not get a record that cannot be read: %s", error)
+            text = "Subscribers do not get a record that cannot be read: %s"
+            repeats.log(logger, logging.WARNING, record.topic, text, error, extra=_fields(record))
             return
-        except BaseException:  # of a codec of the site's: the reader has other feeds
-            logger.exception("Subscribers do not get the record %s, which could not be read", record)
+        except BaseException as error:  # of a codec of the site's: the reader has other feeds
+            text = "Subscribers do not get the record %s, which could not be read"
+            kind = (record.topic, type(error))
+            repeats.log(logger, logging.ERROR, kind, text, record, exc_info=error, extra=_fields(record))
             return
         for by in functions:
             found += self._found_by(wanted, by, event)
@@ -180,7 +185,8 @@ class Hub:
         with self._lock:
             wanted = self._wanted.get(gap.topic)
             subscriptions = wanted.everyone() if wanted else []
-        logger.warning("Subscriptions may have missed events: Kafka has no longer %s", gap)
+        extra = fields(topic=gap.topic, partition=gap.partition, offset=gap.start)
+        logger.warning("Subscriptions may have missed events: Kafka has no longer %s", gap, extra=extra)
         for subscription in subscriptions:
             subscription.missed = True
 
@@ -188,16 +194,18 @@ class Hub:
         try:
             if subscription.add(event) and subscription.callback:
                 self._callbacks.call(subscription)
-        except Exception:
-            logger.exception("A subscription to topic %r did not get an event", subscription.topic)
+        except Exception as error:
+            text, kind = "A subscription to topic %r did not get an event", (event.topic, type(error))
+            repeats.log(logger, logging.ERROR, kind, text, subscription.topic, exc_info=error, extra=fields_of([event]))
 
     def _found_by(self, wanted: Wanted, by: By[Any], event: Event[Any]) -> Iterable[Subscription[Any]]:
         try:
             key = by(event)
             with self._lock:
                 return wanted.of_function(by, key)
-        except BaseException:
-            logger.exception("The function %r, which makes keys for subscriptions, failed", by)
+        except BaseException as error:
+            text, kind = "The function %r, which makes keys for subscriptions, failed", (event.topic, type(error))
+            repeats.log(logger, logging.ERROR, kind, text, by, exc_info=error, extra=fields_of([event]))
             return ()
 
     def after_fork(self) -> None:
@@ -208,6 +216,10 @@ class Hub:
             for subscription in wanted.everyone():
                 subscription.after_fork()
         self._start_afresh({topic: Wanted(wanted.reading) for topic, wanted in self._wanted.items()})
+
+
+def _fields(record: ReceivedRecord) -> dict[str, Any]:
+    return fields(topic=record.topic, partition=record.partition.number, offset=record.offset)
 
 
 def _text(key: bytes | None) -> str | None:

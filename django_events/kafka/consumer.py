@@ -16,6 +16,7 @@ from django_events.kafka import clients, config, names
 from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.kafka.starting import Start, first_offsets
+from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
 
@@ -164,7 +165,8 @@ class Consumer:
                     return
                 listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
             except BaseException as error:
-                logger.exception("Group %s could not follow a change of its assignment", self._group)
+                text, extra = "Group %s could not follow a change of its assignment", fields(group=self._group)
+                logger.exception(text, self._group, extra=extra)
                 self._raised.append(error)
 
         return callback
@@ -178,12 +180,14 @@ class Consumer:
             self._uncommitted |= {Partition(names.off_wire(each.topic), each.partition) for each in failed}
             if failed and not self._cannot_commit:
                 reason = (error or failed[0].error).str()
-                logger.warning("Group %s could not commit offsets: %s. It tries again", self._group, reason)
+                text, extra = "Group %s could not commit offsets: %s. It tries again", fields(group=self._group)
+                logger.warning(text, self._group, reason, extra=extra)
             self._cannot_commit = bool(failed)
             if not failed:
                 self.committed_at = time.time()
         except Exception:
-            logger.exception("Group %s could not read the answer to a commit", self._group)
+            text, extra = "Group %s could not read the answer to a commit", fields(group=self._group)
+            logger.exception(text, self._group, extra=extra)
 
     def _note_error(self, error: KafkaError, wire_topic: str | None, partition: int | None) -> None:
         code = error.code()

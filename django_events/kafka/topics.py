@@ -10,10 +10,12 @@ from contextlib import suppress
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
 
+from django_events import repeats
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import clients, config, names, spec
 from django_events.kafka.errors import LastError, no_answer
+from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
 
@@ -57,7 +59,8 @@ def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, t
     try:
         answers = admin.create_topics(requests, operation_timeout=timeout, request_timeout=timeout)
     except (KafkaException, ValueError, TypeError) as error:
-        logger.error("Could not create topics %s: %s", ", ".join(each.name for each in specs), error)
+        names_ = ", ".join(each.name for each in specs)
+        repeats.log(logger, logging.ERROR, names_, "Could not create topics %s: %s", names_, error)
         return created
     for wire_name, answer in answers.items():
         try:
@@ -65,7 +68,9 @@ def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, t
             logger.info("Created topic %s", wire_name)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                logger.error("Could not create topic %s: %s", wire_name, error.args[0].str())
+                text, reason = "Could not create topic %s: %s", error.args[0].str()
+                extra = fields(topic=names.off_wire(wire_name))
+                repeats.log(logger, logging.ERROR, wire_name, text, wire_name, reason, extra=extra)
                 continue
         created.add(names.off_wire(wire_name))
     return created

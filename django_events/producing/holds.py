@@ -35,7 +35,8 @@ class Holds:
         trouble = self._troubles.get(topic)
         if trouble is None:
             what = f"Topic {topic!r} is held back"
-            trouble = self._troubles[topic] = Trouble("topic", what, logger, backoff, serious_after=LASTING)
+            trouble = Trouble("topic", what, logger, backoff, serious_after=LASTING, topic=topic)
+            self._troubles[topic] = trouble
         trouble.began(reason, backoff=backoff)
 
     def release(self, topics: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from django.db import Error as DatabaseError
 from django.db import connections
 
+from django_events import repeats
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable, EventsError
 from django_events.models import SavedRow
@@ -32,6 +33,10 @@ OUTAGE = Backoff(first=0.5, max=30.0)
 
 IDLE = 60.0
 """Seconds without an event after which the database connection is closed."""
+
+
+LONGEST_STEP = 120.0
+"""Seconds after which a step is taken to hang. Kafka has some 40 in a round; the rest is the database's."""
 
 
 class Relay:
@@ -64,9 +69,22 @@ class Relay:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or Python is about to end: no reason to fail the caller
-            logger.error("No thread could be started to send events: %s. catchup sends them.", error)
+            text = "No thread could be started to send events: %s. catchup sends them."
+            repeats.log(logger, logging.ERROR, str(error), text, error)
         else:
             self._thread = thread
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether there is no thread, or one that goes its rounds, be it in vain. Thread-safe."""
+        thread = self._thread
+        return thread is None or (thread.is_alive() and not thread.hangs)
+
+    @property
+    def trouble(self) -> str:
+        """Why Kafka did not take events at the last try; empty if it did, or nobody tried. Thread-safe."""
+        thread = self._thread
+        return thread.trouble if thread else ""
 
     def stop(self, timeout: float) -> bool:
         """Send what waits for at most ``timeout`` seconds and end the thread. Returns whether it ended in time."""
@@ -93,6 +111,17 @@ class _RelayThread(threading.Thread):
         self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
         self._busy_rounds = 0
         self._first_database = using
+        self._step_began: float | None = None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been in one step for longer than any takes. Thread-safe."""
+        began = self._step_began
+        return began is not None and time.monotonic() - began > LONGEST_STEP
+
+    @property
+    def trouble(self) -> str:
+        return self._kafka.reason
 
     def wake(self, rows: Sequence[SavedRow], using: str) -> None:
         with self._woken:
@@ -171,6 +200,7 @@ class _RelayThread(threading.Thread):
 
     def _guarded(self, step: Callable[["_Outbox"], None], outbox: "_Outbox") -> None:
         """Do one step; whatever goes wrong is waited out, for the rows are safe and this thread must not die."""
+        self._step_began = time.monotonic()
         try:
             step(outbox)
         except BrokerUnavailable as error:
@@ -186,6 +216,8 @@ class _RelayThread(threading.Thread):
             self._sender.close()
             self._close_connections()
             self._kafka.began(repr(error), logging.ERROR)
+        finally:
+            self._step_began = None
 
     def _close_connections(self) -> None:
         with suppress(Exception):  # the server may have closed them already; the next round connects

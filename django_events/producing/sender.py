@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 
 from django.db import connections, transaction
 
-from django_events import crash_points, signals
+from django_events import crash_points, repeats, signals
+from django_events.log_fields import fields
 from django_events.models import LANES_PER_TOPIC, Cut, Lane, LaneName, OutgoingEvent, WaitingRow
 from django_events.producing.batch import BatchSize
 from django_events.producing.courier import Courier, Sending
@@ -237,8 +238,9 @@ def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
     acknowledged = set(sending.acknowledged)
     for row in rows:
         if row.id in acknowledged:
-            signals.event_sent.send_robust(
-                sender=row.topic,
+            signals.tell(
+                signals.event_sent,
+                row.topic,
                 key=row.key,
                 event_id=row.event_id,
                 saved_at=datetime.fromtimestamp(row.saved_at, UTC),
@@ -247,12 +249,16 @@ def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
 
 
 def _tell_set_aside(row: WaitingRow, reason: str, using: str) -> None:
-    logger.error(
+    repeats.log(
+        logger,
+        logging.ERROR,
+        (row.topic, using),
         "The event %s of topic %s (row %d) is set aside, because Kafka refuses it: %s. Nothing waits for it. Send it "
         "again or discard it in the admin of outgoing events",
         row.event_id,
         row.topic,
         row.id,
         reason,
+        extra=fields(event=row.event_id, topic=row.topic),
     )
-    signals.event_set_aside.send_robust(sender=row.topic, key=row.key, event_id=row.event_id, error=reason, using=using)
+    signals.tell(signals.event_set_aside, row.topic, key=row.key, event_id=row.event_id, error=reason, using=using)
