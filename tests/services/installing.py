@@ -50,10 +50,11 @@ def chromium() -> str:
     return find("chromium", "chromium")
 
 
-def find(program: str, package: str) -> str:
-    """The program's path; installs its Debian package if it is missing and we can. Raises Unavailable."""
+def find(program: str, package: str, *options: str) -> str:
+    """The program's path; installs its Debian package if it is missing and we can, with these options of apt-get.
+    Raises Unavailable."""
     if not shutil.which(program):
-        _apt_install(program, package)
+        _apt_install(program, package, *options)
     found = shutil.which(program)
     if not found:
         raise Unavailable(f"{program} is not installed")
@@ -81,13 +82,13 @@ def _fetch_jars(jars: Path) -> None:
                 raise
 
 
-def _apt_install(program: str, package: str) -> None:
+def _apt_install(program: str, package: str, *options: str) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Unavailable(f"{program} is not installed (on Debian: apt-get install {package})")
     print(f"installing {package}...", flush=True)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # Another process of the tests may install at the same time.
-    install = ["apt-get", "install", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", package]
+    install = ["apt-get", "install", "-qq", "-y", "-o", "DPkg::Lock::Timeout=300", *options, package]
     if subprocess.run(install, env=env, capture_output=True).returncode:
         subprocess.run(["apt-get", "update", "-qq"], env=env, capture_output=True)
         _run(install, Path("/"), env)
