@@ -86,7 +86,7 @@ def test_every_link_of_the_runbook_leads_somewhere() -> None:
 
 
 def test_every_command_of_the_runbook_can_be_given() -> None:
-    found = re.findall(r"manage\.py events ([^`\n#]+)", RUNBOOK.replace("\n  ", " "))
+    found = re.findall(r"manage\.py events ([^`\n#]+)", re.sub(r"\n  (?! )", " ", RUNBOOK))
     assert len(found) > 12
     for text in found:
         words = shlex.split(text.replace("ID", "1"))
@@ -237,15 +237,15 @@ def fragile_site(fragile: Broker, transactional_db: None, tmp_path: Path) -> Ite
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[tuple[Prometheus, int, int]]:
     """One that looks at ``consume`` and ``catchup`` at these two ports, and does not wait until an alert is old."""
-    ports = free_ports(2)
-    targets = {"django-events-consume": f"127.0.0.1:{ports[0]}", "django-events-catchup": f"127.0.0.1:{ports[1]}"}
+    of_consume, of_catchup = free_ports(2)
+    targets = {"django-events-consume": f"127.0.0.1:{of_consume}", "django-events-catchup": f"127.0.0.1:{of_catchup}"}
     server = Prometheus(tmp_path / "prometheus", re.sub(r"\n +for: \w+", "", ALERTS), targets)
     try:
         server.prepare()
         server.restart()
     except Unavailable as error:
         (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Prometheus: {error}")
-    yield server, *ports
+    yield server, of_consume, of_catchup
     server.stop()
 
 
