@@ -76,6 +76,14 @@ def test_every_alert_is_in_the_runbook_and_the_other_way_round() -> None:
     assert [each.lower() for each in re.findall(r"^\*\*(Critical|Warning)\.", RUNBOOK, re.M)] == severities
 
 
+def test_every_category_of_errors_is_in_the_runbook() -> None:
+    told = re.sub(r"\(.*?\)", "", metrics.ERRORS.text.rpartition("category: ")[2])
+    categories = [each.strip(" .") for each in told.split(",")]
+    assert "kafka" in categories
+    rows = re.findall(r"^\| `(\w+)` \|", RUNBOOK, re.M)
+    assert set(categories) <= set(rows)
+
+
 def test_every_link_of_the_runbook_leads_somewhere() -> None:
     for page, anchor in re.findall(r"\]\(([\w-]*\.md)?(?:#([\w-]+))?\)", RUNBOOK):
         text = (ROOT / "docs" / page).read_text() if page else RUNBOOK
