@@ -273,7 +273,7 @@ def test_alerts_fire_while_the_broker_is_down(
     with transaction.atomic():
         entry_made.send(EntryMade("ann", 1), key="ann")
     OutgoingEvent.objects.update(saved_at=F("saved_at") - timedelta(hours=1))
-    wait_for(lambda: {"DjangoEventsOutboxOld", "DjangoEventsErrors"} <= server.firing().keys())
+    wait_for(lambda: {"DjangoEventsOutboxOld", "DjangoEventsErrors"} <= server.firing().keys(), timeout=120)
     (old,) = server.firing()["DjangoEventsOutboxOld"]
     assert (old["topic"], old["database"], old["severity"]) == ("ledger.entry-made", "default", "critical")
     assert {each["category"] for each in server.firing()["DjangoEventsErrors"]} >= {"kafka"}
@@ -284,4 +284,4 @@ def test_alerts_fire_while_the_broker_is_down(
     assert down["job"] == "django-events-catchup"
     fragile_site.start("catchup", f"--metrics-port={catchup_port}")
     kafka_server.restart()
-    wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys())
+    wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys(), timeout=120)
