@@ -150,6 +150,15 @@ def test_prometheus_own_tool_finds_nothing_wrong_with_rules_and_configuration() 
         assert f"{len(NAMES)} rules found" in promtool(CONTRIB / "prometheus", "check", *arguments)
 
 
+def test_prometheus_understands_all_that_the_dashboard_asks(tmp_path: Path) -> None:
+    asked = [target["expr"] for panel in json.loads(DASHBOARD)["panels"] for target in panel.get("targets", [])]
+    values = {"$__rate_interval": "1m", "$job": ".*", "$group": ".*"}
+    asked = [re.sub(r"\$\w+", lambda name: values[name.group()], each) for each in asked]
+    rules = [{"record": f"asked:{number}", "expr": each} for number, each in enumerate(asked)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"{len(asked)} rules found" in promtool(tmp_path, "check", "rules", "rules.yml")
+
+
 A_PROCESS = 'django_events_build_info{version="1"} 1+0x30'
 HANDLED = 'django_events_handler_outcomes_total{instance="i",group="g",handler="h",outcome="handled"} 0+60x30'
 AT_WORK = [
