@@ -35,8 +35,9 @@ IDLE = 60.0
 """Seconds without an event after which the database connection is closed."""
 
 
-LONGEST_STEP = 120.0
-"""Seconds after which a step is taken to hang. Kafka has some 40 in a round; the rest is the database's."""
+LONGEST_STEP = 300.0
+"""Seconds after which a step is taken to hang: longer than an attempt to connect to a database that does not answer,
+which no new start of the process would mend."""
 
 
 class Relay:
