@@ -11,8 +11,11 @@ class DjangoEventsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_events import checks, registry, web
+        from django_events import __version__, checks, handlers, registry, web
+        from django_events.presence.presence import presence
 
         checks.register_checks()
         web.start_at_requests()
         registry.discover()
+        presence.version = __version__
+        presence.declared = registry.digests(handlers.declared())

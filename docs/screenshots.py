@@ -113,6 +113,7 @@ def take_all(started: Browser, demo: Demo) -> None:
         take(page, look, "processed", f"{admin}/processedevent/")
     wait_for(lambda: len(re.findall("→ dead letter", demo.output)) > LETTERS)  # one of them is resolved
     for look, page in pages.items():
+        take(page, look, "status", f"{admin}/process/")
         take_letters(page, look, admin)
     with demo.without_kafka():
         wait_for(lambda: has_rows(pages[LOOKS[0]], f"{admin}/outgoingevent/", 8))

@@ -153,6 +153,7 @@ def test_pages_read_no_more_rows_than_they_say_and_say_so(visitor: Client) -> No
     get(visitor, LISTED, "processedevent/", q="e-7")
     get(visitor, LISTED, "processedevent/", p="90")
     get(visitor, LISTED, "failure/", q="no", group="group-1")
+    get(visitor, LISTED, "process/")
     for action in ("retry", "discard"):
         with reading_at_most(2 * LISTED, action):
             given = {"action": action, "select_across": "1", "_selected_action": str(letter.pk)}

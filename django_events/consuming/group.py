@@ -35,6 +35,8 @@ from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.group")
 
+LONGEST_ROUND = 30.0
+"""Seconds after which a group that has not polled is taken to be stuck; a rebalance may drain for 20 s in between."""
 
 POLLED_AT_ONCE = 200  # records between two looks at the results; where some wait, fewer, lest a worker be idle
 POLLED_AT_LEAST = 20
@@ -92,6 +94,11 @@ class GroupThread(threading.Thread):
     def partitions(self) -> list[Partition]:
         """What it has now. Thread-safe."""
         return list(self._progress)
+
+    @property
+    def paused(self) -> int:
+        """How many of them are paused, because too much is in hand. Thread-safe."""
+        return self._pauses.count
 
     @property
     def is_stuck(self) -> bool:

@@ -20,8 +20,8 @@ from django_events.kafka.consumer import LONGEST_POLL, Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.log_fields import fields
 from django_events.models import Letter
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.dead_letters")
 

@@ -23,8 +23,8 @@ from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
 from django_events.log_fields import fields
 from django_events.models import DeadLetter, Tried
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.dead_letters")
 

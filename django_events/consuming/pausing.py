@@ -29,6 +29,11 @@ class Pauses:
         self._still_since: float | None = None
         """The moment (time.monotonic) since which nothing is to be fetched."""
 
+    @property
+    def count(self) -> int:
+        """Partitions that are paused. Other threads may read it."""
+        return len(self._paused)
+
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
         for partition in partitions:

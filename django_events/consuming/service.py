@@ -10,22 +10,22 @@ from typing import Any, Self, TypeAlias
 
 from django_events import broadcasting, registry, tables
 from django_events.broadcasting import BroadcastHandler
-from django_events.consuming import assignment
+from django_events.consuming import activity, assignment
 from django_events.consuming.broadcast import Broadcast, OfBroadcast
-from django_events.consuming.group import GroupThread
+from django_events.consuming.group import LONGEST_ROUND, GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
 from django_events.consuming.pruning import Pruner, exactly_once_topics
 from django_events.exceptions import DeclarationError, ServiceError
 from django_events.handlers import ConsumerGroup, Function
+from django_events.models import Kind
+from django_events.presence.activity import Activity
+from django_events.presence.presence import presence
 
 logger = logging.getLogger("django_events.group")
 
 OfTables: TypeAlias = LetterReader | LetterRetrier | Pruner
-
-LONGEST_ROUND = 30.0
-"""Seconds after which a group that has not polled is taken to be stuck; a rebalance may drain for 20 s in between."""
 
 CLOSING = 10.0
 """Seconds beyond the shutdown time-out that Kafka has for commits and for leaving the groups."""
@@ -91,6 +91,9 @@ class Service:
     ``with Service(groups=[billing]): …`` runs them inside. Start it from one thread; all else is thread-safe. It is
     started once, in the process that runs it: threads do not survive a fork.
     """
+
+    kind = Kind.SERVICE
+    """What the table of processes says that a process is which has one."""
 
     def __init__(
         self,
@@ -160,6 +163,7 @@ class Service:
         for thread in self._own_threads:
             thread.start()
         self._broadcast.start()
+        presence.enter(self)
 
     def wait_until_ready(self, timeout: float) -> None:
         """Wait until all partitions of the groups are assigned and broadcast has begun. Raises as ``start``, and stops
@@ -205,6 +209,10 @@ class Service:
         if not all(thread.is_alive() and not thread.is_stuck for thread in self._own_threads):
             return False
         return self._broadcast.is_healthy and all(group.polled_at > polled_since for group in self._groups)
+
+    def activity(self) -> Activity:
+        """What it does right now, for the table of processes. Thread-safe, does not block."""
+        return activity.of_threads(self._groups, self._broadcast.threads)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the service is stopped by another thread, or one of its threads has ended by itself; at most
@@ -256,6 +264,7 @@ class Service:
                 each.join(max(deadline - time.monotonic(), 0))
         with suppress(ValueError):  # a second call, or it was not started
             _running.remove(self)
+        presence.leave(self)
         return not any(thread.is_alive() or thread.left_running for thread in self._threads)
 
     def __enter__(self) -> Self:

@@ -116,12 +116,12 @@ def partition(text: str) -> int:
     return int(text)
 
 
-def add_timeout_of_kafka(parser: ArgumentParser) -> None:
+def add_timeout_of_kafka(parser: ArgumentParser, default: float = 10.0) -> None:
     """Add ``--timeout``."""
     parser.add_argument(
         "--timeout",
         type=seconds_above_zero,
-        default=10.0,
+        default=default,
         metavar="SECONDS",
-        help="how long Kafka may take to answer (default: 10)",
+        help=f"how long Kafka may take to answer (default: {default:g})",
     )

@@ -25,6 +25,7 @@ from django_events.models.outbox import (
     lane_of,
 )
 from django_events.models.processed import Mark, ProcessedEvent
+from django_events.models.processes import SILENT, Beat, Kind, Process
 from django_events.models.pruning import count_old, prune
 
 __all__ = [
@@ -33,18 +34,22 @@ __all__ = [
     "IS_OPEN",
     "IS_SET_ASIDE",
     "LANES_PER_TOPIC",
+    "SILENT",
     "Answer",
     "Backlog",
+    "Beat",
     "Cut",
     "DeadLetter",
     "DeadLetterAttempt",
     "Failure",
     "FailureKind",
+    "Kind",
     "Lane",
     "LaneName",
     "Letter",
     "Mark",
     "OutgoingEvent",
+    "Process",
     "ProcessedEvent",
     "SavedRow",
     "State",

@@ -10,12 +10,14 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from django_events.exceptions import BrokerUnavailable
-from django_events.models import LaneName, OutgoingEvent
+from django_events.models import Kind, LaneName, OutgoingEvent
+from django_events.presence.activity import Activity
+from django_events.presence.presence import presence
 from django_events.producing.lanes import WaitingLanes
 from django_events.producing.sender import ROWS, Sender, round_transaction
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
 from django_events.stopping import Stop
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.catchup")
 
@@ -46,6 +48,8 @@ class Pass:
 class Catchup:
     """Sends what waits in the outboxes of some databases. Owned by one thread; several processes share the work."""
 
+    kind = Kind.CATCHUP
+
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
         self._sender = Sender(rows, LANES_OF_A_ROUND, method="catchup")
@@ -56,13 +60,22 @@ class Catchup:
 
     def run(self, interval: float, stop: Stop) -> None:
         """Pass over all databases every ``interval`` seconds until ``stop`` is set; outages are waited out."""
-        while not stop.is_set():
-            now = time.monotonic()
-            due = [using for using in self._databases if max(self._kafka.until, self._outboxes[using].until) <= now]
-            sent = [self._guarded_pass(using, stop).sent for using in due]
-            if not any(sent):
-                stop.wait(interval)
-        self.close()
+        presence.enter(self)
+        try:
+            while not stop.is_set():
+                now = time.monotonic()
+                due = [using for using in self._databases if max(self._kafka.until, self._outboxes[using].until) <= now]
+                sent = [self._guarded_pass(using, stop).sent for using in due]
+                if not any(sent):
+                    stop.wait(interval)
+        finally:
+            presence.leave(self)
+            self.close()
+
+    def activity(self) -> Activity:
+        """What the table of processes tells of it. Thread-safe."""
+        troubles = [trouble.text for trouble in (self._kafka, *self._outboxes.values()) if trouble.text]
+        return Activity(sends=True, troubles=(*troubles, *self._sender.troubles))
 
     def run_once(self, stop: Stop) -> Pass:
         """Send what waits now; lanes in the hands of others get a second chance. Raises BrokerUnavailable and

@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable
 
 from django_events.models import LaneName
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.relay")
 
@@ -44,6 +44,11 @@ class Holds:
         for topic in topics:
             if trouble := self._troubles.pop(topic, None):
                 trouble.ended()
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is held back, and why. Other threads may read it."""
+        return [trouble.text for trouble in list(self._troubles.values())]
 
     def held(self, lanes: Iterable[LaneName]) -> set[LaneName]:
         """Those of the lanes whose time has not come."""

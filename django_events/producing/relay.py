@@ -17,11 +17,13 @@ from django.db import connections
 from django_events import repeats
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable, EventsError
-from django_events.models import SavedRow
+from django_events.models import Kind, SavedRow
+from django_events.presence.activity import Activity
+from django_events.presence.presence import presence
 from django_events.producing.lanes import WaitingLanes
 from django_events.producing.sender import Sender
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.relay")
 
@@ -42,6 +44,8 @@ which no new start of the process would mend."""
 
 class Relay:
     """What a process has of the relay: the lanes that wait, and the thread once there is one. Thread-safe."""
+
+    kind = Kind.RELAY
 
     def __init__(self) -> None:
         self.allowed_in_tests = False
@@ -74,6 +78,12 @@ class Relay:
             repeats.log(logger, logging.ERROR, str(error), text, error)
         else:
             self._thread = thread
+            presence.enter(self)
+
+    def activity(self) -> Activity:
+        """What the table of processes tells of it."""
+        thread = self._thread
+        return Activity(sends=True, troubles=tuple(thread.troubles) if thread else ())
 
     @property
     def is_healthy(self) -> bool:
@@ -90,7 +100,9 @@ class Relay:
     def stop(self, timeout: float) -> bool:
         """Send what waits for at most ``timeout`` seconds and end the thread. Returns whether it ended in time."""
         thread, self._thread = self._thread, None
-        return thread.stop(timeout) if thread else True
+        has_ended = thread.stop(timeout) if thread else True
+        presence.leave(self)
+        return has_ended
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's thread, lock and producer, without ever destroying them."""
@@ -135,6 +147,12 @@ class _RelayThread(threading.Thread):
             self._woken.notify()
         self.join(timeout)
         return not self.is_alive()
+
+    @property
+    def troubles(self) -> list[str]:
+        """What does not work at this moment. Other threads may read it."""
+        found = [self._kafka, *(outbox.trouble for outbox in list(self._outboxes.values()))]
+        return [*filter(None, (each.text for each in found)), *self._sender.troubles]
 
     def leave_to_parent(self) -> None:
         """In a child process, where this thread does not run: see to it that the producer is never destroyed."""

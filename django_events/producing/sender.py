@@ -142,6 +142,11 @@ class Sender:
             Lane.objects.add_missing(lanes, using)
             self._lanes_added.update({(using, topic): now + LANES_FORGOTTEN_AFTER for topic in missing})
 
+    @property
+    def troubles(self) -> list[str]:
+        """Which topics are held back, and why. Other threads may read it."""
+        return self._holds.troubles
+
     def next_due(self, waiting: WaitingLanes) -> float:
         """The moment (time.monotonic) at which the first of the waiting lanes may be tried."""
         return self._holds.next_due(waiting.first(len(waiting)))

@@ -7,11 +7,12 @@ from django.db import Error as DatabaseError
 
 from django_events import tables
 from django_events.exceptions import EventsError
-from django_events.management import pruning, status, topics
+from django_events.management import pruning, topics
 from django_events.management.console import Console, nobody_reads_on
 from django_events.management.dead_letters import verbs as dead_letters
 from django_events.management.groups import verb as groups
 from django_events.management.replay import verb as replay
+from django_events.management.status import verb as status
 
 
 class Command(BaseCommand):

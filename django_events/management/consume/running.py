@@ -13,6 +13,7 @@ from django_events.consuming.until_empty import UntilEmpty
 from django_events.handlers import ConsumerGroup
 from django_events.management.console import Console
 from django_events.management.consume.health_file import HealthFile
+from django_events.models import Kind
 from django_events.stopping import Stop
 
 LOOK = 0.2
@@ -35,6 +36,12 @@ class Run:
     health_file: HealthFile | None
 
 
+class _Consume(Service):
+    """That of the command: in the table of processes it goes by its name."""
+
+    kind = Kind.CONSUME
+
+
 def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int] = lambda: 1) -> None:
     """Consume until the service ends, ``stop`` is set, or what it waits for is reached.
 
@@ -46,7 +53,7 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
         console.say(line)
         console.out.flush()
 
-    service = Service(run.groups, broadcast=run.broadcasts, limits=run.limits, on_change=say)
+    service = _Consume(run.groups, broadcast=run.broadcasts, limits=run.limits, on_change=say)
     until_empty = UntilEmpty(run.groups, lambda: service.is_prepared, say) if run.until_empty else None
     service.begin()  # Kafka is waited for as long as it takes
     if until_empty:

@@ -6,15 +6,13 @@ from typing import Any
 
 from django_events import handlers
 from django_events.conf import settings
-from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, consumer_groups
 from django_events.kafka.consumer_groups import GroupState, Member, PartitionState
+from django_events.management import watching
 from django_events.management.console import Console
 from django_events.management.printable import printable
-from django_events.management.signals import stop_on_signals
 from django_events.management.table import Column, Table
 from django_events.receiving import moment
-from django_events.stopping import Stop
 
 COLUMNS = (
     Column(title="  TOPIC", least=20),
@@ -24,9 +22,6 @@ COLUMNS = (
     Column(title="LAG", right=True),
     Column(title="OLDEST", right=True),
 )
-
-CLEAR = "\x1b[2J\x1b[H"
-"""What has a terminal begin at its top again."""
 
 MEANINGS = {
     "empty": "none of its processes runs",
@@ -38,18 +33,7 @@ MEANINGS = {
 
 def run(options: dict[str, Any], console: Console) -> None:
     """Say it once, or until a signal. Raises BrokerUnavailable or KafkaRefused; while watching, an outage is said."""
-    if options["watch"] is None:
-        _show(options, console)
-        return
-    stop = Stop()
-    with stop_on_signals(stop):
-        while not stop.is_set():
-            try:
-                _show(options, console)
-            except BrokerUnavailable as error:
-                console.note(str(error))
-            console.out.flush()
-            stop.wait(options["watch"])
+    watching.show(lambda: _show(options, console), options["watch"], console)
 
 
 def wanted(names: Collection[str]) -> dict[str, tuple[str, ...] | None]:
@@ -65,8 +49,7 @@ def _show(options: dict[str, Any], console: Console) -> None:
         for state in states:
             console.say_json(_facts(state, now))
         return
-    if options["watch"] and console.out.isatty():
-        console.out.write(CLEAR, ending="")
+    watching.begin_anew(options["watch"], console)
     prefix = f", prefix {settings.PREFIX!r}" if settings.PREFIX else ""
     console.note(f"Kafka at {config.brokers()}{prefix}" + f", {datetime.now():%H:%M:%S}" * bool(options["watch"]))
     for number, state in enumerate(states):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from django_events.management import arguments, confirming
+from django_events.management import arguments, confirming, watching
 from django_events.management.console import Console
 from django_events.management.groups import resetting, showing
 
@@ -19,14 +19,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
         "names", nargs="*", metavar="GROUP", help="a group, also one that is not declared here (default: all declared)"
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON for each group")
-    parser.add_argument(
-        "--watch",
-        type=arguments.seconds_above_zero,
-        nargs="?",
-        const=2.0,
-        metavar="SECONDS",
-        help="show them again and again, this far apart (default: 2), until Ctrl-C",
-    )
+    watching.add_to(parser)
     arguments.add_timeout_of_kafka(parser)
     _add_reset(parser)
     parser.set_defaults(run=run)

@@ -43,6 +43,12 @@ class Trouble:
         said = self._said
         return said[0] if said else ""
 
+    @property
+    def text(self) -> str:
+        """What does not work and why; empty if all is well. Other threads may read it."""
+        said = self._said
+        return f"{self._what}: {said[0]}" if said else ""
+
     def began(self, reason: str, level: int = logging.WARNING, backoff: Backoff | None = None) -> None:
         """It failed (again). Logged when it is new or serious by now. ``backoff``: other waits for this reason."""
         now = time.monotonic()
