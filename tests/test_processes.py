@@ -81,7 +81,7 @@ def in_no_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ours(in_no_test: None, transactional_db: None) -> Iterator[Presence]:
+def ours(transactional_db: None, in_no_test: None) -> Iterator[Presence]:
     """What a process says of itself that does nothing yet."""
     ours = Presence()
     yield ours
@@ -164,7 +164,7 @@ def test_a_missing_table_is_one_line_in_the_log_and_harms_nothing(site: Site, br
             cursor.execute(f"ALTER TABLE hidden RENAME TO {TABLE}")
     process.says("works again")
     wait_for(lambda: rows(pid=process.pid))
-    assert process.output.count("Has `manage.py migrate` been run?") == 1
+    assert process.output.count("(run `manage.py migrate`)") == 1
 
 
 # ── one process ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -40,7 +40,7 @@ PRUNED_EVERY = 600.0
 FAREWELL = 2.0
 """Seconds that a process which ends waits for its row to be deleted. A row that is left tells of a silent process."""
 
-OUTAGE = Backoff(first=INTERVAL, max=60.0)
+OUTAGE = Backoff(first=INTERVAL, max=30.0)
 """Seconds between two tries while the database does not take the row."""
 
 
@@ -178,7 +178,7 @@ class _Beating(threading.Thread):
 
 def _reason(error: DatabaseError) -> str:
     line = str(error).strip().partition("\n")[0]
-    return f"{line}. Has `manage.py migrate` been run?" if Process._meta.db_table in line else line
+    return f"{line} (run `manage.py migrate`)" if Process._meta.db_table in line else line
 
 
 def database() -> str:

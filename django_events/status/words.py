@@ -28,7 +28,7 @@ def does(process: ProcessLine) -> str:
         return "what another version tells differently"
     groups = []
     for group in activity.groups:
-        has = ", ".join(f"{topic}[{numbers}]" for topic, numbers in group.partitions.items())
+        has = ", ".join(f"{topic}[{numbers}]" for topic, numbers in sorted(group.partitions.items()))
         state = "" if group.state == "runs" else f" {group.state}"
         paused = f", {group.paused} paused" if group.paused else ""
         groups.append(f"{group.name}{state}: {has or 'nothing'}{paused}")
