@@ -89,7 +89,7 @@ def test_nothing_is_wrong(broker: Broker, no_groups: None) -> None:
 @pytest.mark.kafka
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker) -> None:
+def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     broker.create("ledger.entry-made")
     broker.create("ledger.entry-closed")
     consumer, catchup = site.start("consume", "ledger"), site.start("catchup")
@@ -103,6 +103,10 @@ def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker) -> N
     assert not facts["handlers_differ"]
     assert not [each for each in facts["findings"] if "group ledger" in each["what"]]
     wait_for(lambda: "ledger: ledger.entry-closed[0-1], ledger.entry-made[0-1]" in status())
+    with monkeypatch.context() as newer:
+        newer.setattr(registry, "_digest", lambda handler: f"newer {handler}")
+        (differs,) = [each for each in found()["handlers_differ"] if each["group"] == "ledger"]
+    assert (len(differs["processes"]), differs["changed"]) == (2, ["book"])
     consumer.signal(signal.SIGTERM)
     wait_for(lambda: group_line("ledger")["state"] == "empty")
     assert "No process runs the groups" in texts()
@@ -207,7 +211,7 @@ def test_kafka_answers_but_tells_nothing_of_groups(broker: Broker, monkeypatch: 
     monkeypatch.setattr(consumer_groups, "survey", refuse)
     facts = found()
     assert (facts["kafka"]["answers"], facts["groups"]) == (True, [])
-    assert "waiting Kafka does not tell of the consumer groups: Kafka refuses to tell of the group 'x'" in texts()
+    assert "odd Kafka does not tell of the consumer groups: Kafka refuses to tell of the group 'x'" in texts()
     assert "Kafka does not tell of the groups." in status()
 
 
@@ -293,6 +297,11 @@ def test_what_is_wrong_in_a_process(no_kafka: None) -> None:
     assert "failing The group billing does not ask Kafka any more in consume host:7." in text
     assert "waiting Topic 'orders' is held back: no leader. (consume host:7)" in text
     assert "billing hangs: nothing; mail: orders[0-3], 2 paused" in status()
+
+
+def test_a_group_that_is_stuck_although_no_handler_runs_for_long(no_kafka: None) -> None:
+    process(Kind.CONSUME, Activity(groups=(GroupActivity(name="billing", state="stuck"),)))
+    assert "failing The group billing waits for a handler, or for a dead letter" in texts()
 
 
 def test_processes_that_declare_other_handlers(no_kafka: None, no_groups: None, declarations: None) -> None:

@@ -261,6 +261,7 @@ def test_a_service_tells_what_it_runs(broker: Broker, consuming: Any, declaratio
         broker.put("ledger.entry-made", b'{"account":"ann","number":1}', key=b"ann", headers=[("ce_id", b"e-1")])
         try:
             assert begun.wait(60)
+            wait_for(lambda: service.activity().oldest)
             found = service.activity()
         finally:
             go_on.set()

@@ -3,26 +3,34 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from django_events import registry
-from django_events.consuming import calls
+from django_events.consuming.broadcast import OfBroadcast
 from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.consuming.calls import Call
 from django_events.consuming.group import LONGEST_ROUND, GroupThread
+from django_events.consuming.letter_reader import LetterReader
+from django_events.consuming.letter_retrier import LetterRetrier
+from django_events.consuming.pruning import Pruner
+from django_events.following.reader import Reader
 from django_events.kafka.record import Partition
 from django_events.presence.activity import Activity, GroupActivity, Running, event_id, ranges
 
+Other: TypeAlias = LetterReader | LetterRetrier | Pruner | OfBroadcast
 
-def of_threads(groups: Sequence[GroupThread], others: Iterable[object]) -> Activity:
-    """What these groups do, and the broadcast handlers among the other threads. Reads what is known; asks nobody."""
+
+def of_threads(groups: Sequence[GroupThread], others: Sequence[Other]) -> Activity:
+    """What these threads do. Reads what is known; asks nobody."""
     broadcast = [thread.declared for thread in others if isinstance(thread, BroadcastThread)]
-    running = [call for thread in groups for call in calls.running(thread.group.name)]
-    running += [call for declared in broadcast for call in calls.running("", declared.name)]
+    with_workers = [*groups, *(each for each in others if isinstance(each, BroadcastThread | LetterRetrier))]
+    running = [call for thread in with_workers if (call := thread.oldest_call)]
+    troubles = [each.trouble for each in others if isinstance(each, LetterReader | LetterRetrier | Reader)]
     return Activity(
         groups=tuple(_of_group(thread) for thread in groups),
         broadcast=tuple(declared.name for declared in broadcast),
         oldest=_told(min(running, key=lambda call: call.began)) if running else None,
-        troubles=tuple(str(thread.error) for thread in groups if thread.error),
+        troubles=(*(str(thread.error) for thread in groups if thread.error), *filter(None, troubles)),
         declared=registry.digests(thread.group for thread in groups),
     )
 

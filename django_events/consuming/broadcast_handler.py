@@ -18,6 +18,7 @@ from django_events.broadcasting import BroadcastHandler
 from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
+from django_events.consuming.calls import Call
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.metrics import came_back, tell_of_handlers
 from django_events.consuming.offsets import Progress
@@ -115,6 +116,11 @@ class BroadcastThread(threading.Thread):
         """Whether a call of the handler, or of its ``on_gap``, has been running for too long. Thread-safe."""
         since = self._gap_since
         return self._slowness.is_stuck or (since is not None and time.monotonic() - since > slowness.LONG)
+
+    @property
+    def oldest_call(self) -> Call | None:
+        """Which call of the handler had been running for longest at the last look. Thread-safe."""
+        return self._slowness.oldest
 
     def stop(self, timeout: float) -> None:
         """Begin nothing more, let what runs finish for at most ``timeout`` seconds. Returns at once; then ``join``."""

@@ -13,6 +13,7 @@ from django.db import connections
 
 from django_events import crash_points, signals
 from django_events.consuming.announcing import say_what_follows, tell_dead_lettered
+from django_events.consuming.calls import Call
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
@@ -104,6 +105,11 @@ class GroupThread(threading.Thread):
     def is_stuck(self) -> bool:
         """Whether one of its handlers has been running for too long, or the writer of its letters. Thread-safe."""
         return self._slowness.is_stuck or self._is_writer_stuck
+
+    @property
+    def oldest_call(self) -> Call | None:
+        """Which call of a handler had been running for longest, about a second ago. Thread-safe."""
+        return self._slowness.oldest
 
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 

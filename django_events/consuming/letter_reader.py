@@ -66,6 +66,11 @@ class LetterReader(threading.Thread):
         """Whether this thread hangs. Thread-safe."""
         return hangs(self._turned_at)
 
+    @property
+    def trouble(self) -> str:
+        """What does not work at this moment; empty if all is well. Thread-safe."""
+        return self._trouble.text
+
     def stop(self, timeout: float) -> None:
         """End after the letters in hand, whatever ``timeout`` says. Thread-safe, idempotent; returns at once."""
         self._stopping.set()

@@ -16,6 +16,7 @@ from django.db import Error as DatabaseError
 from django_events import crash_points, metrics, repeats
 from django_events.connections import prepare_connections
 from django_events.consuming import repair
+from django_events.consuming.calls import Call
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.naming import name_at
 from django_events.consuming.slowness import Slowness, hangs
@@ -86,6 +87,16 @@ class LetterRetrier(threading.Thread):
     def is_stuck(self) -> bool:
         """Whether this thread hangs, or a handler has been running for too long with a letter. Thread-safe."""
         return self._slowness.is_stuck or hangs(self._turned_at)
+
+    @property
+    def oldest_call(self) -> Call | None:
+        """Which call of a handler had been running for longest, with a letter, a moment ago. Thread-safe."""
+        return self._slowness.oldest
+
+    @property
+    def trouble(self) -> str:
+        """What does not work at this moment; empty if all is well. Thread-safe."""
+        return self._trouble.text
 
     def run(self) -> None:
         try:

@@ -212,7 +212,7 @@ class Service:
 
     def activity(self) -> Activity:
         """What it does right now, for the table of processes. Thread-safe, does not block."""
-        return activity.of_threads(self._groups, self._broadcast.threads)
+        return activity.of_threads(self._groups, [*self._of_tables, *self._broadcast.threads])
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the service is stopped by another thread, or one of its threads has ended by itself; at most

@@ -33,6 +33,8 @@ class Slowness:
     def __init__(self) -> None:
         self._stuck: dict[Call, float] = {}
         self._held: dict[InHand, Progress] = {}
+        self.oldest: Call | None = None
+        """The call that had been running for longest at the last look. Other threads may read it."""
 
     @property
     def is_stuck(self) -> bool:
@@ -42,6 +44,7 @@ class Slowness:
     def look_at_calls(self, running: Collection[Call]) -> None:
         """These calls of handlers have not returned."""
         now = time.monotonic()
+        self.oldest = min(running, key=lambda call: call.began, default=None)
         for call in running:
             if now - call.began > LONG and call not in self._stuck:
                 self._stuck[call] = call.began

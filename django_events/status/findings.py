@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from django_events.models import Kind
-from django_events.presence.activity import GroupActivity
 from django_events.status.overview import Difference, GroupLine, Overview, ProcessLine, TopicBacklog
 from django_events.status.words import number, span
 
@@ -15,6 +14,13 @@ LATE = 60.0
 
 SHOWN = 10
 """Findings of one sort that are told; the others are in the tables below."""
+
+ILL = {
+    "ended": "has ended",
+    "hangs": "does not ask Kafka any more",
+    "stuck": "waits for a handler, or for a dead letter to be written, that takes over a minute",
+}
+"""What is wrong with a group in a process, by its state."""
 
 
 class Severity(IntEnum):
@@ -63,7 +69,7 @@ def _kafka(overview: Overview) -> Iterator[Finding]:
         )
     if overview.unknown_groups:
         yield Finding(
-            severity=Severity.WAITING,
+            severity=Severity.ODD,
             what=f"Kafka does not tell of the consumer groups: {_sentence(overview.unknown_groups.reason)}",
             remedy="Whether they run, and how late they are, is not known here. Their processes work as always. If "
             "this process may not ask, allow it to describe groups and topics.",
@@ -205,7 +211,9 @@ def _of_process(process: ProcessLine) -> Iterator[Finding]:
     if process.activity is None:
         return
     oldest = process.activity.oldest
-    if oldest and (seconds := oldest.seconds + process.silent_for) > LATE:
+    seconds = oldest.seconds + process.silent_for if oldest else 0.0
+    is_late = seconds > LATE
+    if oldest and is_late:
         yield Finding(
             severity=Severity.FAILING,
             what=f"Handler {oldest.handler} has been running for {span(seconds)} with event {oldest.event_id}, in "
@@ -214,23 +222,18 @@ def _of_process(process: ProcessLine) -> Iterator[Finding]:
             "handler waits for a time-out.",
         )
     for group in process.activity.groups:
-        if group.state in ("hangs", "ended"):
-            yield _group_is_ill(process, group)
+        if group.state in ILL and not (is_late and group.state == "stuck"):
+            yield Finding(
+                severity=Severity.FAILING,
+                what=f"The group {group.name} {ILL[group.state]} in {process.name}.",
+                remedy="Its log says why. Start the process again.",
+            )
     for text in process.activity.troubles[:SHOWN]:
         yield Finding(
             severity=Severity.WAITING,
             what=f"{_sentence(text)} ({process.name})",
             remedy="It is tried again until it works.",
         )
-
-
-def _group_is_ill(process: ProcessLine, group: GroupActivity) -> Finding:
-    state = "has ended" if group.state == "ended" else "does not ask Kafka any more"
-    return Finding(
-        severity=Severity.FAILING,
-        what=f"The group {group.name} {state} in {process.name}.",
-        remedy="Its log says why. Start the process again.",
-    )
 
 
 def _differences(overview: Overview) -> Iterator[Finding]:
