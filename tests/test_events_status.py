@@ -211,7 +211,7 @@ def test_kafka_answers_but_tells_nothing_of_groups(broker: Broker, monkeypatch: 
     monkeypatch.setattr(consumer_groups, "survey", refuse)
     facts = found()
     assert (facts["kafka"]["answers"], facts["groups"]) == (True, [])
-    assert "odd Kafka does not tell of the consumer groups: Kafka refuses to tell of the group 'x'" in texts()
+    assert "odd Nothing is known of the consumer groups: Kafka refuses to tell of the group 'x'" in texts()
     assert "Kafka does not tell of the groups." in status()
 
 

@@ -90,7 +90,7 @@ def tables(overview: Overview) -> list[Shown]:
     letters = overview.letters
     counts = {
         _("waiting"): letters.waiting,
-        _("of them for somebody"): letters.asked_for,
+        _("of them until somebody says so"): letters.asked_for,
         _("running"): letters.running,
         _("resolved"): letters.resolved,
         _("discarded"): letters.discarded,

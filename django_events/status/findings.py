@@ -62,7 +62,7 @@ def _kafka(overview: Overview) -> Iterator[Finding]:
     if overview.kafka:
         yield Finding(
             severity=Severity.FAILING,
-            what=f"Kafka does not answer this process: {_sentence(overview.kafka.reason)}",
+            what=_sentence(overview.kafka.reason),
             remedy="Nothing is lost: events wait in the outbox, and all goes on by itself once Kafka is back. See to "
             "it, or correct the setting KAFKA.",
             command="manage.py events topics",
@@ -70,7 +70,7 @@ def _kafka(overview: Overview) -> Iterator[Finding]:
     if overview.unknown_groups:
         yield Finding(
             severity=Severity.ODD,
-            what=f"Kafka does not tell of the consumer groups: {_sentence(overview.unknown_groups.reason)}",
+            what=f"Nothing is known of the consumer groups: {_sentence(overview.unknown_groups.reason)}",
             remedy="Whether they run, and how late they are, is not known here. Their processes work as always. If "
             "this process may not ask, allow it to describe groups and topics.",
             command="manage.py events groups",
