@@ -3,12 +3,10 @@
 Whatever cannot be asked is part of the answer. No question reads more than some thousand rows of a table.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
@@ -51,7 +49,7 @@ def gather(patience: float = PATIENCE) -> Overview:
     kafka = _kafka(patience)
     groups, unknown_groups = _groups(kafka, patience)
     processes, unknown = _asked(database_of_processes(), _processes)
-    with _bounded(repair.database()):
+    with reading_along_indexes(repair.database()):
         failures, letters = _failures(), _letters()
     return Overview(
         at=timezone.now(),
@@ -69,17 +67,10 @@ def gather(patience: float = PATIENCE) -> Overview:
     )
 
 
-@contextmanager
-def _bounded(using: str) -> Iterator[None]:
-    """Reads along indexes, in a transaction or savepoint of its own, so that an error leaves nothing broken behind."""
-    with transaction.atomic(using=using), reading_along_indexes(using):
-        yield
-
-
 def _asked(using: str, ask: Callable[[str], Found]) -> tuple[Found | None, Unreadable | None]:
     """The answer of this database, or why there is none."""
     try:
-        with _bounded(using):
+        with reading_along_indexes(using):  # in a savepoint, so that an error breaks nothing around it
             return ask(using), None
     except DatabaseError as error:
         return None, Unreadable(what=using, reason=str(error).strip().partition("\n")[0])
