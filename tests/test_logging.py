@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import django_events
 from django_events import Batch, ConsumerGroup, Event, OnFailure, repeats
 from django_events.consuming.service import Service
+from django_events.following import callbacks
 from django_events.kafka import topics
 from django_events.log_fields import FIELDS, fields
 from django_events.logging import CurrentEvent, about, current_events
@@ -211,6 +213,13 @@ def test_inside_of_about_and_after_it() -> None:
             LOGGER.warning("")
         LOGGER.warning("")
     assert [shown(line)["event_id"] for line in found] == ["e-2", "e-1", ""]
+
+
+def test_callbacks_of_subscriptions_have_their_event() -> None:
+    subscription: Any = SimpleNamespace(callback=lambda event: LOGGER.warning("called"))
+    with noting() as found:
+        callbacks._call(subscription, an_event("e-1"))
+    assert [shown(line)["event_id"] for line in lines(found, "called")] == ["e-1"]
 
 
 def test_the_pages_example_works_as_it_stands() -> None:
