@@ -21,8 +21,8 @@ from django_events.metrics import Reading
 from django_events.models import DeadLetter, OutgoingEvent
 from django_events.models.statements import bound_statements
 from django_events.producing.sender import round_transaction
-from django_events.producing.trouble import Trouble
 from django_events.retry import Backoff
+from django_events.trouble import Trouble
 
 logger = logging.getLogger("django_events.metrics")
 

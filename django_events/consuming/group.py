@@ -98,8 +98,8 @@ class GroupThread(threading.Thread):
 
     @property
     def paused(self) -> int:
-        """How many of them are paused, because too much is in hand. Thread-safe."""
-        return self._pauses.count
+        """Of how many of them nothing more is taken, because too much is in hand. Thread-safe."""
+        return self._pauses.count(self.partitions)
 
     @property
     def is_stuck(self) -> bool:

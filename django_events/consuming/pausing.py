@@ -1,6 +1,6 @@
 """From which partitions a group fetches nothing, because too much of them, or of the whole group, is in hand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from django_events.consuming.offsets import Progress
 from django_events.kafka.consumer import Consumer
@@ -29,19 +29,14 @@ class Pauses:
         self._still_since: float | None = None
         """The moment (time.monotonic) since which nothing is to be fetched."""
 
-    @property
-    def count(self) -> int:
-        """Partitions that are paused. Other threads may read it."""
-        return len(self._paused)
-
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
         for partition in partitions:
             (consumer.pause if partition in self._paused else consumer.resume)(partition)
 
-    def count(self, ours: Mapping[Partition, object]) -> int:
-        """Of how many of these partitions nothing more is to be taken at present."""
-        return len(ours if self._is_all_full else ours.keys() & self._full)
+    def count(self, ours: Collection[Partition]) -> int:
+        """Of how many of these partitions nothing more is to be taken at present. Other threads may call it."""
+        return len(ours) if self._is_all_full else sum(partition in self._full for partition in ours)
 
     def took_on(self, progress: Progress, active: int) -> bool:
         """A record of this partition was taken on; so many works are active in the group. Whether it is too much."""

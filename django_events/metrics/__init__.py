@@ -226,7 +226,7 @@ ERRORS = _add(
     "counter",
     "errors_total",
     "What did not work and is tried again; category: kafka, outbox, topic, commit, broadcast, dead_letter_topic, "
-    "dead_letter_table, metrics (the tables for them).",
+    "dead_letter_table, process_table, metrics (the tables for them).",
     "category",
 )
 BUILD = _add("reading", "build_info", "Always 1; the labels tell.", "version", "python", "django")

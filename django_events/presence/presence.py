@@ -139,7 +139,7 @@ class _Beating(threading.Thread):
         self._is_written = False
         self._prune_due = 0.0
         self._stopping = threading.Event()
-        self._trouble = Trouble("Writing the row of this process", logger, OUTAGE)
+        self._trouble = Trouble("process_table", "Writing the row of this process", logger, OUTAGE)
 
     def stop(self, timeout: float) -> None:
         """Have the row deleted; wait for that as long as ``timeout`` seconds."""
