@@ -17,6 +17,7 @@ NEEDED_BY_THE_SUITE = (
     "docs/tutorial.md", "docs/conf.py", "docs/images/dead-letter.png", "manage.py", "pyproject.toml", "setup.cfg",
     "testproject/settings.py", "tests/conftest.py", "tests/ledger/models.py", "tests/typing", "tox.ini",
     "benchmarks/__main__.py",
+    "contrib/compose.yaml",
 )  # fmt: skip
 
 
