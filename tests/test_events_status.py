@@ -32,6 +32,12 @@ pytestmark = pytest.mark.django_db
 Consuming = Callable[..., AbstractContextManager[Service]]
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table is cut, whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def status(*arguments: str) -> str:
     output = io.StringIO()
     call_command("events", "status", *arguments, stdout=output, stderr=io.StringIO())
