@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from django_events import ConsumerGroup, Event, OnFailure, registry
 from django_events.consuming.service import Service
 from django_events.models import Beat, Kind, Process, processes
-from django_events.presence import activity, presence
+from django_events.presence import activity, beating
 from django_events.presence.activity import Activity, GroupActivity, Running
 from django_events.presence.presence import Presence
 from tests.broker import Broker
@@ -75,9 +75,9 @@ class Doing:
 def in_no_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no test runner ran, and time went faster."""
     monkeypatch.delattr(mail, "outbox")
-    monkeypatch.setattr(presence, "FIRST", 0.01)
-    monkeypatch.setattr(presence, "INTERVAL", 0.05)
-    monkeypatch.setattr(presence, "OUTAGE", replace(presence.OUTAGE, first=0.05, max=0.05))
+    monkeypatch.setattr(beating, "FIRST", 0.01)
+    monkeypatch.setattr(beating, "INTERVAL", 0.05)
+    monkeypatch.setattr(beating, "OUTAGE", replace(beating.OUTAGE, first=0.05, max=0.05))
 
 
 @pytest.fixture
@@ -383,4 +383,4 @@ def test_digests_are_the_same_in_each_process() -> None:
 
 
 def test_silence_is_several_beats() -> None:
-    assert processes.SILENT.total_seconds() > 4 * presence.INTERVAL
+    assert processes.SILENT.total_seconds() > 4 * beating.INTERVAL

@@ -19,7 +19,7 @@ from django_events.kafka.consumer_groups import GroupState
 from django_events.models import COUNTED, IS_OPEN, Backlog, DeadLetter, Failure, Kind, OutgoingEvent, Process, State
 from django_events.models.windows import reading_along_indexes, window
 from django_events.presence.activity import decode
-from django_events.presence.presence import database as database_of_processes
+from django_events.presence.beating import database as database_of_processes
 from django_events.receiving import moment
 from django_events.status.differing import differences
 from django_events.status.overview import (
