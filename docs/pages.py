@@ -8,9 +8,9 @@
 - Links to files of the top folder become links to the pages that have their text.
 """
 
-import os
 import re
 from argparse import SUPPRESS, ArgumentParser, _SubParsersAction
+from functools import partial
 from pathlib import Path
 
 from django.core.management import load_command_class
@@ -27,6 +27,9 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 """The page of the site for each file of the top folder."""
+
+WIDTH = 86
+"""Columns of a block of text on the site."""
 
 _FROM = re.compile(r"<!-- from \.\./([\w.-]+)(?:: ([^\n]+?))? -->.*?<!-- end -->", re.S)
 _HELP = re.compile(r"<!-- help: ([\w -]+?) -->.*?<!-- end -->", re.S)
@@ -65,7 +68,6 @@ def part_of(file: Path, heading: str | None) -> str:
 
 def help_of(words: list[str]) -> str:
     """The help of a command of ours, or of one of its verbs, without the options that all commands of Django have."""
-    os.environ["COLUMNS"] = "88"
     command, *verbs = words
     parser: ArgumentParser = load_command_class("django_events", command).create_parser("manage.py", command)
     for verb in verbs:
@@ -74,6 +76,7 @@ def help_of(words: list[str]) -> str:
     for action in parser._actions:
         if DjangoHelpFormatter.show_last.intersection(action.option_strings):
             action.help = SUPPRESS
+    parser.formatter_class = partial(DjangoHelpFormatter, width=WIDTH)
     return parser.format_help()
 
 

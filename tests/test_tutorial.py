@@ -14,7 +14,7 @@ from tests.page import Command, File, Looked, Said, is_shown
 from tests.reader import Reader
 from tests.services.server import free_ports
 
-OURS = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "KAFKA_BOOTSTRAP_SERVERS", "PYTHONPATH", "VIRTUAL_ENV")
+OURS = ("COLUMNS", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "KAFKA_BOOTSTRAP_SERVERS", "PYTHONPATH", "VIRTUAL_ENV")
 
 SETTINGS = """
 from bookshop.settings import *
