@@ -328,7 +328,10 @@ class GroupThread(threading.Thread):
     # ── offsets ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _commit(self, partitions: Iterable[Partition], *, wait: bool) -> None:
-        """Commit how far these partitions are; with ``wait`` also what was committed and may not have arrived."""
+        """Commit how far these partitions are; with ``wait`` also what was committed and may not have arrived.
+
+        One after the other: without ``wait`` nothing is committed while an earlier commit is unanswered.
+        """
         uncommitted = self._consumer.take_uncommitted()
         if uncommitted:
             self._metrics.not_committed()
@@ -337,7 +340,7 @@ class GroupThread(threading.Thread):
         progress = {partition: self._progress[partition] for partition in partitions}
         found = {partition: each.next_offset if wait else each.committable() for partition, each in progress.items()}
         offsets = {partition: offset for partition, offset in found.items() if offset is not None}
-        if not offsets:
+        if not offsets or (self._consumer.is_committing and not wait):
             return
         if crash_points.armed:
             crash_points.reached("before-offset-commit")

@@ -172,7 +172,7 @@ class LetterReader(threading.Thread):
         for partition in self._consumer.take_uncommitted():
             self._committed.pop(partition, None)
         due = {each: offset for each, offset in self._next.items() if wait or self._committed.get(each) != offset}
-        if due:
+        if due and (wait or not self._consumer.is_committing):
             self._consumer.commit(due, wait=wait)
             self._committed |= due
 

@@ -23,6 +23,9 @@ logger = logging.getLogger("django_events.kafka")
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
 
+LONGEST_COMMIT = 60.0
+"""Seconds after which the answer to a commit is not waited for any more: librdkafka gives up before."""
+
 NOTHING_KNOWN = -1
 
 
@@ -64,6 +67,8 @@ class Consumer:
         self._group = group
         self._raised: list[BaseException] = []
         self._uncommitted: set[Partition] = set()
+        self._unanswered: dict[Partition, int] = {}
+        self._asked_at = 0.0
         self._cannot_commit = False
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
@@ -116,12 +121,23 @@ class Consumer:
         """Fetch from this partition again."""
         self._quietly(self._client.resume, [_on_wire(partition)])
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether Kafka has yet to answer a commit without ``wait``: another one has to wait for that.
+
+        librdkafka makes a commit again by itself that a coordinator refuses for the moment, because it is only taking
+        over. It may then come after a later one, and take the group's offset back.
+        """
+        return bool(self._unanswered) and time.monotonic() - self._asked_at < LONGEST_COMMIT
+
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
-        """Commit the next offset to read of each partition.
+        """Commit the next offset to read of each partition. Without ``wait``, never while ``is_committing``.
 
         The partitions of a failed commit appear in ``take_uncommitted``, with ``wait`` at once, else later.
         """
         wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
+        if not wait:
+            self._unanswered, self._asked_at = dict(offsets), time.monotonic()
         try:
             answers = self._client.commit(offsets=wanted, asynchronous=not wait)
         except KafkaException as error:
@@ -174,6 +190,9 @@ class Consumer:
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """The answer to a commit. Logged when it changes: while Kafka is away there is one each second."""
         try:
+            told = {Partition(names.off_wire(each.topic), each.partition): each.offset for each in partitions}
+            if told == self._unanswered or not told:
+                self._unanswered = {}
             failed = [each for each in partitions if error or each.error]
             if error and error.code() == KafkaError._NO_OFFSET:
                 return

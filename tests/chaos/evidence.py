@@ -29,8 +29,10 @@ from tests.chaos.facts import (
     SetAside,
 )
 
-AFTERMATH = 10.0
-"""Seconds after a fault in which its consequences still show: time-outs run out, leaders and members change."""
+AFTERMATH = 15.0
+"""Seconds after a fault in which its consequences still show: time-outs run out, leaders and members change. After the
+kill of a member these are its session (6 s), the new process's start, and two rebalances, before each of which what
+runs may finish."""
 
 Name = TypeVar("Name")
 Kind = TypeVar("Kind")

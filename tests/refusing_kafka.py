@@ -1,0 +1,53 @@
+"""An embedded Kafka that refuses the next requests of a kind, as a coordinator does that is only taking over.
+
+It is librdkafka's mock cluster, which Python's client does not offer: so it is called where the client has loaded it.
+"""
+
+import ctypes
+from pathlib import Path
+from types import TracebackType
+
+import confluent_kafka
+
+COORDINATOR_LOAD_IN_PROGRESS = 14
+"""The error code of an answer (Kafka protocol, error codes)."""
+
+_NODE = ctypes.c_int32(1)
+_OFFSET_COMMIT = 8
+_PRODUCER = 0
+
+
+class RefusingKafka:
+    """One node. A context manager."""
+
+    def __init__(self) -> None:
+        (path,) = Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs").glob("librdkafka*.so*")
+        self._library = library = ctypes.CDLL(str(path))
+        for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
+            getattr(library, name).restype = ctypes.c_void_p
+        library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+        conf, reason = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
+        library.rd_kafka_conf_set(conf, b"log_level", b"0", reason, len(reason))
+        self._client = ctypes.c_void_p(library.rd_kafka_new(_PRODUCER, conf, reason, len(reason)))
+        self._cluster = ctypes.c_void_p(library.rd_kafka_mock_cluster_new(self._client, 1))
+        self.bootstrap_servers: str = library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+
+    def create(self, topic: str) -> None:
+        """Create a topic of one partition."""
+        self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), 1, 1)
+
+    def refuse_commit(self, code: int, after: float) -> None:
+        """Answer the next commit of offsets with this error, so many seconds late."""
+        late = ctypes.c_int(int(after * 1000))
+        self._library.rd_kafka_mock_broker_push_request_error_rtts(
+            self._cluster, _NODE, ctypes.c_int16(_OFFSET_COMMIT), ctypes.c_size_t(1), ctypes.c_int(code), late
+        )
+
+    def __enter__(self) -> "RefusingKafka":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._library.rd_kafka_destroy(self._client)
