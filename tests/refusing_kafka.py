@@ -36,6 +36,11 @@ class RefusingKafka:
         """Create a topic of one partition."""
         self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), 1, 1)
 
+    def set_leader(self, topic: str, partition: int, *, leads: bool) -> None:
+        """Have the node lead this partition, or nobody."""
+        node = _NODE if leads else ctypes.c_int32(-1)
+        self._library.rd_kafka_mock_partition_set_leader(self._cluster, topic.encode(), ctypes.c_int32(partition), node)
+
     def refuse_commit(self, code: int, after: float) -> None:
         """Answer the next commit of offsets with this error, so many seconds late."""
         late = ctypes.c_int(int(after * 1000))

@@ -5,9 +5,11 @@ Blocking; every wait is bounded.
 
 import ctypes
 import os
+import time
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import confluent_kafka
@@ -23,6 +25,12 @@ from django_events.kafka.record import Partition, ReceivedRecord
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
+
+LEADERS = 2.0
+"""Seconds at most until partitions are read whose leaders Kafka does not tell: they may have none for long."""
+
+LOOK_AGAIN = 0.02
+"""Seconds between two questions for leaders."""
 
 
 class TopicInKafka(NamedTuple):
@@ -51,6 +59,7 @@ class Follower:
         self._client = clients.make(confluent_kafka.Consumer, options)
         self._admin, self._last_error = topics.client()
         self._names: dict[str, str] = {}
+        self._assigned: frozenset[Partition] = frozenset()
         _followers.add(self)
 
     def look(self, wanted: Collection[str]) -> dict[str, TopicInKafka | KafkaRefused]:
@@ -85,9 +94,29 @@ class Follower:
         return positions.ends(partitions, self._admin, self._last_error, ANSWER)
 
     def assign(self, offsets: Mapping[Partition, int]) -> None:
-        """Read these partitions from these offsets on, and no others."""
+        """Read these partitions from these offsets on, and no others. Waits for the leaders of new ones, 2 s at most."""
+        self._learn_leaders(offsets.keys() - self._assigned)
+        self._assigned = frozenset(offsets)
         wanted = [TopicPartition(names.on_wire(each.topic), each.number, at) for each, at in offsets.items()]
         self._client.assign(wanted)
+
+    def _learn_leaders(self, partitions: Collection[Partition]) -> None:
+        """Have the client know where to read. By itself it asks up to a second after it was told to read them, and of a
+        topic that is only being made ten seconds later again."""
+        deadline = time.monotonic() + LEADERS
+        unknown = set(partitions)
+        while unknown and (left := deadline - time.monotonic()) > 0:
+            with suppress(KafkaException):  # Kafka is away: then nothing is to be read, either
+                for topic in {each.topic for each in unknown}:
+                    unknown.difference_update(self._led(topic, left))
+            if unknown:
+                time.sleep(LOOK_AGAIN)
+
+    def _led(self, topic: str, timeout: float) -> Iterator[Partition]:
+        """The topic's partitions that have a leader."""
+        wire_name = names.on_wire(topic)
+        told = self._client.list_topics(wire_name, timeout=timeout).topics[wire_name]
+        return (Partition(topic, number) for number, each in told.partitions.items() if each.leader >= 0)
 
     def poll(self, timeout: float) -> ReceivedRecord | NotThere | None:
         """What is next, or None if there is nothing within ``timeout`` seconds (0.1 at most).
