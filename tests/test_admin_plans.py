@@ -24,8 +24,10 @@ from tests.big_tables import BIG, filling
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
 
-LETTERS = int(os.environ.get("DJANGO_EVENTS_BIG", "100000"))
-PROCESSED = 5 * LETTERS if "DJANGO_EVENTS_BIG" in os.environ else 200_000
+LETTERS = int(os.environ.get("DJANGO_EVENTS_BIG", "70000"))
+"""More than a search may read; and of each handler, each group and the hot key there are more than a list may read."""
+
+PROCESSED = 5 * LETTERS if "DJANGO_EVENTS_BIG" in os.environ else 100_000
 
 LISTED = WINDOW + 500
 """Rows that a list reads: its window, and its choices and ends."""
@@ -49,20 +51,16 @@ FILTERS = {
 }
 
 
-@pytest.fixture(params=["never analyzed", "analyzed", "analyzed when empty"])
-def statistics(request: pytest.FixtureRequest, db: None) -> str:
-    """Many rows; what PostgreSQL knows of them."""
-    known: str = request.param
-    analyze = "ANALYZE " + ", ".join(BIG)
+def fill() -> None:
     with connection.cursor() as cursor:
-        if known == "analyzed when empty":
-            cursor.execute(analyze)
         for statement in filling(LETTERS, PROCESSED):
             cursor.execute(statement)
-        if known == "analyzed":
-            cursor.execute(analyze)
         cursor.execute("DISCARD PLANS")  # foreign keys are checked at the end, else with plans for empty tables
-    return known
+
+
+def analyze() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE " + ", ".join(BIG))
 
 
 class Reader:
@@ -81,7 +79,7 @@ class Reader:
 
     def _rows(self, sql: str, params: Any) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
             (found,) = cursor.fetchone()
         plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
         scans = [node for node in nodes(plan) if node.get("Relation Name") in BIG]
@@ -102,7 +100,7 @@ def reading_at_most(rows: int, page: str) -> Iterator[None]:
     reader = Reader()
     with connection.execute_wrapper(reader):
         yield
-    MOST[page] = reader.most
+    MOST[page] = max(reader.most, MOST.get(page, 0))
     assert reader.most <= rows, (page, reader.most)
 
 
@@ -114,7 +112,7 @@ def get(client: Client, rows: int, page: str, **query: str) -> str:
     if "DJANGO_EVENTS_BIG" in os.environ:
         began = time.perf_counter()
         client.get(address)
-        TIMES[address] = time.perf_counter() - began
+        TIMES[address] = max(time.perf_counter() - began, TIMES.get(address, 0.0))
     return answer.content.decode()
 
 
@@ -124,17 +122,31 @@ MOST: dict[str, int] = {}
 
 
 @pytest.fixture
-def visitor(statistics: str, admin_client: Client) -> Iterator[Client]:
+def visitor(admin_client: Client) -> Iterator[Client]:
     TIMES.clear()
     MOST.clear()
     yield admin_client
     for address, seconds in sorted(TIMES.items(), key=lambda pair: -pair[1])[:10]:
-        sys.stdout.write(f"{statistics}: {seconds * 1000:5.0f} ms  {address}\n")
+        sys.stdout.write(f"{seconds * 1000:5.0f} ms  {address}\n")
     for address, rows in sorted(MOST.items(), key=lambda pair: -pair[1])[:5]:
-        sys.stdout.write(f"{statistics}: {rows:,} rows  {address}\n")
+        sys.stdout.write(f"{rows:,} rows  {address}\n")
 
 
-def test_pages_read_no_more_rows_than_they_say_and_say_so(visitor: Client) -> None:
+def test_without_statistics_and_with_new_ones(visitor: Client) -> None:
+    fill()
+    look_at_every_page(visitor)
+    analyze()
+    look_at_every_page(visitor)
+
+
+def test_with_statistics_of_empty_tables(visitor: Client) -> None:
+    analyze()
+    fill()
+    look_at_every_page(visitor)
+
+
+def look_at_every_page(visitor: Client) -> None:
+    """Each reads no more rows than it says, and says so."""
     for name, values in FILTERS.items():
         for value in values:
             get(visitor, LISTED, "deadletter/", **{name: value})

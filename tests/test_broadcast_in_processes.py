@@ -125,8 +125,15 @@ IN_AN_OUTAGE = {
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-@pytest.mark.parametrize("kind", IN_AN_OUTAGE)
-@pytest.mark.parametrize("is_missed", [False, True], ids=["nothing missed", "something missed"])
+@pytest.mark.parametrize(
+    ("kind", "is_missed"),
+    [
+        pytest.param("gunicorn", True, id="gunicorn, something missed"),
+        pytest.param("uvicorn", False, id="uvicorn, nothing missed"),
+        pytest.param("gunicorn", False, id="gunicorn, nothing missed", marks=pytest.mark.long),
+        pytest.param("uvicorn", True, id="uvicorn, something missed", marks=pytest.mark.long),
+    ],
+)
 def test_after_an_outage_each_process_is_live_again_and_tells_whether_something_was_missed(
     kafka_server: KafkaServer,
     fragile: Broker,

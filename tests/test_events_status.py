@@ -21,6 +21,7 @@ from django_events.kafka import consumer_groups, topics
 from django_events.models import COUNTED, Beat, Kind, OutgoingEvent, Process, processes
 from django_events.presence import activity
 from django_events.presence.activity import Activity, GroupActivity, Running
+from django_events.status import gathering
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_closed, entry_made
 from tests.letters import a_letter, project
@@ -45,7 +46,7 @@ def status(*arguments: str) -> str:
 
 
 def found() -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(status("--json", "--timeout=5"))
+    facts: dict[str, Any] = json.loads(status("--json"))
     return facts
 
 
@@ -69,9 +70,16 @@ def process(kind: Any = Kind.CATCHUP, told: Activity = Activity(), silent: float
     Process.objects.filter(pk=key).update(seen_at=Now() - timedelta(seconds=silent))
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Kafka that is busy has time to answer."""
+    monkeypatch.setattr(gathering, "PATIENCE", 5.0)
+
+
 @pytest.fixture
-def no_kafka(settings: Any) -> None:
-    """Nobody listens there."""
+def no_kafka(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there, and nobody waits for long."""
+    monkeypatch.setattr(gathering, "PATIENCE", 0.2)
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": {"bootstrap.servers": "127.0.0.1:1"}}
 
 

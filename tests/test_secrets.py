@@ -89,8 +89,8 @@ def run(*arguments: str) -> None:
 COMMANDS = [
     ("check",),
     ("catchup", "--once"),
-    ("events", "status"),
-    ("events", "status", "--json"),
+    ("events", "status", "--timeout=0.3"),
+    ("events", "status", "--json", "--timeout=0.3"),
     ("events", "topics", "--timeout=0.3"),
     ("events", "dead-letters", "list"),
     ("events", "dead-letters", "rebuild", "ledger"),

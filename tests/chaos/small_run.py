@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -39,14 +40,16 @@ COMMANDS = {
 class SmallRun:
     """Actors on a database of their own. ``end`` it."""
 
-    def __init__(self, kafka: str, database_server: str, folder: Path, options: Mapping[str, object] = SESSION) -> None:
-        """``options`` are those of consumers."""
+    def __init__(
+        self, kafka: str, database_server: str, migrated: str, folder: Path, options: Mapping[str, object] = SESSION
+    ) -> None:
+        """``migrated`` is the database that this run's is a copy of; ``options`` are those of consumers."""
         name = uuid.uuid4().hex[:10]
         self.history = History(folder / "history.jsonl")
         self.broker = Broker(kafka, f"crash-{name}.")
         self._server = database_server
         self._database = f"chaos_{name}"
-        self.database_url = f"{database_server.rpartition('/')[0]}/{self._database}"
+        self.database_url = _address(database_server, self._database)
         self._folder = folder
         self._phase = folder / "phase"
         self._actors: dict[str, Actor] = {}
@@ -58,9 +61,8 @@ class SmallRun:
             "EVENTS_PREFIX": self.broker.prefix,
         }
         self.broker.create(LATE, PARTITIONS, message_timestamp_type="LogAppendTime")
-        self._on_server(f"CREATE DATABASE {self._database}")
+        _execute(self._server, f"CREATE DATABASE {self._database} TEMPLATE {migrated}")
         self._enter("faults")
-        Process(["manage.py", "migrate", "-v0"], {**os.environ, **self._env}, folder / "migrate.log").succeeds()
 
     def start(self, name: str, crash_at: str = "") -> Actor:
         """Start a process of this actor, which is killed at the named crash point, if there is one."""
@@ -141,7 +143,7 @@ class SmallRun:
         for actor in self._actors.values():
             actor.end()
         self.history.close()
-        self._on_server(f"DROP DATABASE IF EXISTS {self._database} WITH (FORCE)")
+        _drop(self._server, self._database)
 
     def _still_left(self, rest: Rest) -> str:
         visiting = [name for name, actor in self._actors.items() if name.startswith("web") and actor.runs]
@@ -153,6 +155,28 @@ class SmallRun:
         partial.write_text(phase)
         partial.rename(self._phase)
 
-    def _on_server(self, statement: str) -> None:
-        with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(statement)
+
+@contextmanager
+def migrated_database(server: str, folder: Path) -> Iterator[str]:
+    """The name of a database with the chaotic site's tables, which those of runs are copies of."""
+    name = f"chaos_{uuid.uuid4().hex[:10]}_migrated"
+    _execute(server, f"CREATE DATABASE {name}")
+    env = {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings", "DATABASE_URL": _address(server, name)}
+    try:
+        Process(["manage.py", "migrate", "-v0"], {**os.environ, **env}, folder / "migrate.log").succeeds()
+        yield name
+    finally:
+        _drop(server, name)
+
+
+def _address(server: str, database: str) -> str:
+    return urlsplit(server)._replace(path=f"/{database}").geturl()
+
+
+def _execute(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _drop(server: str, name: str) -> None:
+    _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

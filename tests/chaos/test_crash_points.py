@@ -1,4 +1,10 @@
-"""SIGKILL at every crash point, alone and in pairs: the process is started again, and the history must be good."""
+"""SIGKILL at every crash point, one after the other: the process is started again, and the history must be good.
+
+With ``--all`` also at each alone and in pairs.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -30,6 +36,36 @@ VICTIMS = {
 }
 """Who is killed at each point."""
 
+SERIES = {
+    "of a sender": [
+        "row-inserted",
+        "committed-before-wake",
+        "lane-found-taken",
+        "lanes-locked",
+        "produced-not-acknowledged",
+        "acknowledged-not-deleted",
+        "deleted-not-committed",
+    ],
+    "of a consumer": [
+        "record-polled",
+        "before-offset-commit",
+        "processed-row-inserted",
+        "handler-returned",
+        "handler-committed",
+        "revoked-not-committed",
+        "stopped-not-committed",
+    ],
+    "with dead letters": ["dead-letter-written", "dead-letters-projected", "dead-letter-leased", "dead-letter-tried"],
+    "of one after the other": [
+        "acknowledged-not-deleted",
+        "handler-committed",
+        "deleted-not-committed",
+        "before-offset-commit",
+        "dead-letter-written",
+    ],
+}
+"""All points, and each pair next to each other."""
+
 PAIRS = [
     ("produced-not-acknowledged", "acknowledged-not-deleted"),
     ("acknowledged-not-deleted", "handler-committed"),
@@ -42,12 +78,16 @@ PAIRS = [
     ("dead-letter-leased", "dead-letter-tried"),
 ]
 
+FEW = [*((point,) for point in VICTIMS), *PAIRS]
+"""They tell which crash of a series it was that has broken something."""
+
 OTHERS = ("web-2", "catchup-1")
 """Actors that nothing happens to; the victims are started beside them."""
 
 
-def test_every_crash_point_has_its_victim() -> None:
-    assert set(VICTIMS) == set(crash_points.POINTS)
+def test_every_crash_point_has_its_victim_and_is_in_a_series_as_every_pair_is() -> None:
+    assert set(VICTIMS) == set(crash_points.POINTS) == {point for points in SERIES.values() for point in points}
+    assert set(PAIRS) <= {pair for points in SERIES.values() for pair in pairwise(points)}
 
 
 def crash(run: SmallRun, *points: str) -> None:
@@ -64,8 +104,14 @@ def crash(run: SmallRun, *points: str) -> None:
         run.start(name)
 
 
-@pytest.mark.parametrize("points", [[point] for point in VICTIMS] + [[*pair] for pair in PAIRS], ids="+".join)
-def test_nothing_is_lost_doubled_or_reordered_by_a_crash(run: SmallRun, points: list[str]) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [
+        *(pytest.param(points, id=name) for name, points in SERIES.items()),
+        *(pytest.param(points, id="+".join(points), marks=pytest.mark.long) for points in FEW),
+    ],
+)
+def test_nothing_is_lost_doubled_or_reordered_by_crashes(run: SmallRun, points: Sequence[str]) -> None:
     for name in {*OTHERS, *VICTIMS.values()} - {VICTIMS[point] for point in points}:
         run.start(name)
     crash(run, *points)

@@ -1,6 +1,8 @@
 """Runs a command with a real Kafka and PostgreSQL: those of the environment, or some that are started for it.
 
-usage: python -m tests.services [--require-services] -- COMMAND …
+usage: python -m tests.services [--require-services] [--measured] -- COMMAND …
+
+--measured: what the command does is measured, so they are as careful as in production, and not as quick as can be.
 """
 
 import os
@@ -30,13 +32,13 @@ PARTS: dict[str, type[KafkaServer] | type[PostgresServer]] = {
 def main(arguments: list[str]) -> int:
     options, command = _split(arguments)
     required = "--require-services" in options
-    if not command or set(options) - {"--require-services"}:
+    if not command or set(options) - {"--require-services", "--measured"}:
         print(__doc__, file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="django-events-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user
-        with _started(Path(folder)) as (addresses, missing):
+        with _started(Path(folder), is_measured="--measured" in options) as (addresses, missing):
             if missing and required:
                 _say_missing(missing)
                 return 1
@@ -54,9 +56,13 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+def _started(folder: Path, *, is_measured: bool) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """Start what the environment does not name; yields addresses by variable, and why a part cannot be had."""
-    servers = {name: part(folder / part.name) for name, part in PARTS.items() if not os.environ.get(name)}
+    servers = {
+        name: part(folder / part.name, is_measured=is_measured)
+        for name, part in PARTS.items()
+        if not os.environ.get(name)
+    }
     missing: dict[str, str] = {}
     try:
         with ThreadPoolExecutor() as pool:

@@ -19,8 +19,11 @@ class PostgresServer(Server):
     name = "PostgreSQL"
     stop_signal = SIGINT  # its "fast shutdown": does not wait for clients
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_measured: bool = False) -> None:
+        """``is_measured``: what it takes counts, so a commit waits for the disk. Else it does not: what a process has
+        written outlives it all the same, and no test ends the machine."""
         super().__init__(folder)
+        self._fsync = "on" if is_measured else "off"
         (self.port,) = free_ports(1)
         self.address = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
@@ -54,6 +57,7 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": 200,
+            "fsync": self._fsync,
             **self._what_counts_statements(),
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
