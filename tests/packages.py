@@ -6,12 +6,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.outside import NOT_SOURCE, ROOT
 
-NOT_SOURCE = shutil.ignore_patterns(
-    ".git", ".*_cache", ".cache", ".hypothesis", ".tox", ".venv", "__pycache__", "_build", "*.egg-info", "*.sqlite3*",
-    "build", "dist", "profiles",
-)  # fmt: skip
+__all__ = ["ROOT", "Packages", "build", "has_source"]
 
 
 class Packages(NamedTuple):

@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from email.parser import HeaderParser
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,22 @@ def test_the_sdist_has_what_the_suite_and_the_site_need(packages: Packages) -> N
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert not {name for name in NEEDED_BY_THE_SUITE if name not in names}
     assert not {name for name in names if "__pycache__" in name or name.startswith((".git", ".venv", "docs/_build"))}
+
+
+def test_an_unpacked_sdist_is_enough_to_test_a_wheel(packages: Packages, tmp_path: Path) -> None:
+    """``tox`` needs no checkout. Nor does it need git, which is not there."""
+    with tarfile.open(packages.sdist) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    outside = source / ".tox" / "outside"
+    command = [sys.executable, "tests/outside.py", str(outside)]
+    done = subprocess.run(
+        command, cwd=source, env={"PATH": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert not (outside / "django_events").exists()
+    assert all((outside / name).exists() for name in NEEDED_BY_THE_SUITE)
+    assert not [*outside.rglob(".tox")]
 
 
 def test_the_index_takes_them_and_shows_their_page(packages: Packages) -> None:
