@@ -1,13 +1,16 @@
 """Topics that are held back: how long, how loudly, and that a topic about which Kafka says nothing is one of them."""
 
+import io
 import logging
 from typing import Any
 
 import confluent_kafka
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from django_events import Topic
+from django_events.management.commands import catchup as catchup_command
 from django_events.models import LaneName, OutgoingEvent, lane_of
 from django_events.producing import patience, sender
 from django_events.producing.catchup import Catchup
@@ -144,6 +147,35 @@ def test_a_topic_of_which_kafka_acknowledges_a_part_does_not_work_again(
         assert done and (done.sent, done.is_held) == (1, True)
     assert caplog.text.count("Topic 'silent'") == 1, "it is held back, and nothing more is said"
     rounds.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_catchup_once_fails_if_a_topic_was_held_back_whatever_it_has_sent_since(
+    broker: Broker, silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=600, max=600))
+    loud = Topic("loud", dict[str, int])
+    for topic, number in ((silent, 1), (loud, 1), (loud, 2)):
+        send(topic, number)
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="did not take all .* Topic 'silent' is held back: .* stay in the outbox"):
+        call_command("catchup", "--once", stdout=output)
+    assert "Sent 2 events" in output.getvalue()
+    assert numbers(broker, "loud") == [1, 2]
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_catchup_once_fails_if_it_was_stopped_before_all_was_sent(
+    silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(Topic("loud", dict[str, int]), 1)
+    stop = Stop()
+    stop.set()
+    monkeypatch.setattr(catchup_command, "Stop", lambda: stop)
+    with pytest.raises(CommandError, match="It was stopped before all were sent. They stay in the outbox."):
+        call_command("catchup", "--once", stdout=io.StringIO())
 
 
 @pytest.mark.kafka

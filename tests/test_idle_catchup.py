@@ -4,12 +4,14 @@ statistics say.
 DJANGO_EVENTS_BIG=1000000 fills the outbox with as many rows.
 """
 
+import io
 import os
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.db import connection, transaction
 
 from benchmarks.place import OURS
 from django_events.models import Lane, LaneName, OutgoingEvent
@@ -18,6 +20,7 @@ from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from tests.broker import Broker
 from tests.counting import Counting
+from tests.ledger.events import EntryMade, entry_made
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
@@ -74,6 +77,16 @@ def taken(transactional_db: None) -> Iterator[None]:
     with psycopg.connect(address, application_name=OURS) as other:
         assert len(other.execute(f"SELECT FROM {LANES} FOR UPDATE").fetchall()) == 16
         yield
+
+
+def test_once_leaves_to_others_what_they_have_in_hand(broker: Broker, taken: None) -> None:
+    broker.create(TOPIC)
+    with transaction.atomic():
+        entry_made.send(EntryMade("ann", 1), key="ann")
+    output = io.StringIO()
+    call_command("catchup", "--once", stdout=output)
+    assert output.getvalue() == "Sent 0 events; other senders have lanes with events in hand: 1\n"
+    assert OutgoingEvent.objects.count() == 1
 
 
 def cost_of_passes(catchup: Catchup, counting: Counting) -> tuple[int, int]:

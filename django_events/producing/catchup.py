@@ -37,8 +37,12 @@ class Pass:
     """What one pass over the lanes of one database did."""
 
     sent: int = 0
+    busy: int = 0
+    """Lanes with rows that are in the hands of another sender."""
     left: int = 0
-    """Lanes with rows that could not be sent now: held back, or in the hands of another sender."""
+    """Lanes with rows that nobody sends now: Kafka does not take them, or the pass was stopped."""
+    why: str = ""
+    """Why Kafka does not take them; empty if that is not the reason."""
     unanswered: str | None = None
     """What went wrong, if Kafka or the database did not answer."""
     is_outage: bool = False
@@ -84,11 +88,12 @@ class Catchup:
         for using in self._databases:
             result = self.one_pass(using, stop)
             total.sent += result.sent
-            if result.left and not result.unanswered:
+            if result.busy and not result.is_outage:
                 result = self.one_pass(using, stop)
                 total.sent += result.sent
+            total.busy += result.busy
             total.left += result.left
-            total.unanswered = total.unanswered or result.unanswered
+            total.why = result.why or total.why
         self.close()
         return total
 
@@ -108,7 +113,10 @@ class Catchup:
             if done.is_outage:
                 result.is_outage = True
                 break
-        result.left = len(waiting) + len(busy)
+        result.busy, result.left = len(busy), len(waiting)
+        if result.left:
+            outage = [result.unanswered] if result.is_outage and result.unanswered else []
+            result.why = "; ".join([*self._sender.troubles, *outage])
         return result
 
     def close(self) -> None:

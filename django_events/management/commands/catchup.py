@@ -19,7 +19,11 @@ class Command(BaseCommand):
     help = "Sends the events that wait in the outbox, whoever saved them. Several processes share the work."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="send what waits now, then exit")
+        parser.add_argument(
+            "--once",
+            action="store_true",
+            help="send what waits now, then exit; with code 1 if events are left that no other sender has in hand",
+        )
         parser.add_argument(
             "--interval",
             type=arguments.seconds_above_zero,
@@ -70,7 +74,10 @@ class Command(BaseCommand):
 
     def _once(self, catchup: Catchup, stop: Stop) -> None:
         result = catchup.run_once(stop)
-        left = f"; {result.left} lanes with events were left, see the log" if result.left else ""
-        self.stdout.write(f"Sent {result.sent:,} events{left}")
-        if result.unanswered:
-            raise CommandError(f"Kafka did not take all events: {result.unanswered}. They stay in the outbox.")
+        others = f"; other senders have lanes with events in hand: {result.busy}" if result.busy else ""
+        self.stdout.write(f"Sent {result.sent:,} events{others}")
+        if result.left:
+            what = (
+                f"Kafka did not take all events: {result.why}" if result.why else "It was stopped before all were sent"
+            )
+            raise CommandError(f"{what}. They stay in the outbox.")
