@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +19,8 @@ from django.core.management.base import CommandError
 
 from django_events import ConsumerGroup, Event, Topic
 from django_events.consuming.service import Service
+from django_events.kafka import consumer_groups
+from django_events.kafka.record import Partition
 from tests.broker import Broker
 from tests.processes import Site
 from tests.waiting import wait_for
@@ -216,6 +219,19 @@ def test_a_topic_that_kafka_does_not_have_is_named(broker: Broker) -> None:
 
     assert facts("early")["early"]["missing_topics"] == ["unborn"]
     assert "topic unborn is missing" in run("early")[0]
+
+
+def test_groups_are_asked_for_their_offsets_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, dozens of them would take seconds."""
+    everybody = threading.Barrier(5)
+
+    def ask(group: str, partitions: object, timeout: float) -> dict[Partition, int]:
+        everybody.wait(30)
+        return {}
+
+    monkeypatch.setattr(consumer_groups, "committed_offsets", ask)
+    nothing: dict[str, list[Partition]] = {f"group-{number}": [] for number in range(5)}
+    assert consumer_groups._committed_offsets(nothing, timeout=10) == dict.fromkeys(nothing, {})
 
 
 def test_a_kafka_that_does_not_answer_is_an_error_in_time(sales: ConsumerGroup, settings: Any) -> None:

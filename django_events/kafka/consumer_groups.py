@@ -4,7 +4,7 @@ Blocking; every wait is bounded. Thread-safe: each call uses clients of its own.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,9 @@ from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.errors import LastError, answer_of
 from django_events.kafka.oldest_records import OldestRecords, Timestamp
 from django_events.kafka.record import Partition
+
+AT_ONCE = 16
+"""Groups whose offsets are asked for at the same time: each question needs a client with connections of its own."""
 
 STATES = {
     ConsumerGroupState.STABLE: "stable",
@@ -105,7 +108,7 @@ def survey(groups: Mapping[str, Collection[str] | None], timeout: float) -> list
     cluster = topics.metadata(admin, last_error, timeout)
     described = _described(groups, admin, last_error, timeout)
     wanted = {name: _partitions(_all_topics(cluster) if of is None else of, cluster) for name, of in groups.items()}
-    committed = {name: committed_offsets(name, wanted[name], timeout) for name in groups}
+    committed = _committed_offsets(wanted, timeout)
     for name, of in groups.items():
         if of is None:
             wanted[name] = _partitions({each.topic for each in committed[name]}, cluster)
@@ -175,6 +178,13 @@ def committed_offsets(group: str, partitions: Collection[Partition], timeout: fl
     """The offsets that the group has committed in these partitions. Raises BrokerUnavailable or KafkaRefused."""
     with closing(CommittedOffsets(group)) as offsets:
         return offsets.of(partitions, timeout)
+
+
+def _committed_offsets(wanted: Mapping[str, Collection[Partition]], timeout: float) -> dict[str, dict[Partition, int]]:
+    """Those of each group in these partitions. Raises BrokerUnavailable or KafkaRefused."""
+    with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
+        asked = {name: pool.submit(committed_offsets, name, of, timeout) for name, of in wanted.items()}
+        return {name: answer.result() for name, answer in asked.items()}
 
 
 def reads_on_at(committed: int | None, start: int, end: int) -> int:
