@@ -137,6 +137,17 @@ def test_a_letter_of_a_stranger_can_be_kept_and_tried_whatever_it_says(when: byt
     assert 2020 < DeadLetter.objects.get().first_failed.year < 2100
 
 
+def test_what_is_to_be_hidden_is_not_kept_in_the_error_of_a_strangers_letter(settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "REDACT": ["card", "token"]}
+    about = {"handler": b"cure", "message": b"no 4111-1111", "traceback": b"E: no 4111-1111 with s3cr3t"}
+    headers: Headers = [*((f"dead-letter-{name}", value) for name, value in about.items()), ("token", b"s3cr3t")]
+    record = ReceivedRecord(Partition("letters", 0), 0, b"k", b'{"card":"4111-1111"}', headers, timestamp=None)
+    (row,) = project(*dead_letter.decode(record, clinic, "ledger.entry-made"))
+    assert row.message == Failure.objects.get().message == "no [redacted]"
+    assert row.tries.get().traceback == "E: no [redacted] with [redacted]"
+    assert bytes(row.value or b"") == record.value
+
+
 # ── one of a key at a time ───────────────────────────────────────────────────────────────────────────────────────────
 
 

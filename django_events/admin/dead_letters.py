@@ -263,4 +263,4 @@ def error_messages(rows: Sequence[DeadLetter]) -> dict[int, str]:
         return {letter.pk: letter.message for letter in rows}
     found = DeadLetter.objects.using(repair.database()).filter(pk__in=[letter.pk for letter in rows])
     short = found.alias(length=Coalesce(Length("value"), 0)).filter(length__lte=LONGEST_PAYLOAD)
-    return {letter.pk: redaction.text(letter.message, payloads.secrets_of(letter)) for letter in short}
+    return {letter.pk: redaction.text(letter.message, repair.secrets_of(letter)) for letter in short}

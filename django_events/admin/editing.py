@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_events import redaction
-from django_events.admin import payloads
 from django_events.admin.repairs import log
 from django_events.admin.texts import printable
 from django_events.admin.wording import answer_in_words, situation
@@ -82,6 +81,6 @@ def _page(admin: "DeadLetterAdmin", request: HttpRequest, letter: DeadLetter, fo
         "form": form,
         "problem": "" if letter.state == State.WAITING else situation(letter),
         "page_url": admin.address("change", letter.pk, request=request),
-        "error": redaction.text(printable(letter.message), payloads.secrets_of(letter)),
+        "error": redaction.text(printable(letter.message), repair.secrets_of(letter)),
     }
     return TemplateResponse(request, "admin/django_events/deadletter/edit.html", context)

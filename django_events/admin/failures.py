@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_events import redaction
-from django_events.admin import payloads
 from django_events.admin.bounded import BoundedAdmin, Dates, View
 from django_events.admin.names_filters import (
     HANDLER,
@@ -104,4 +103,4 @@ def error_messages(failures: Sequence[Failure]) -> dict[int, str]:
 def _redacted(failure: Failure) -> str:
     letters = DeadLetter.objects.using(repair.database())
     newest = window(letters, ["failure_id", "last_failed"], [failure.pk], [failure.pk], size=1).first()
-    return redaction.text(failure.message, payloads.secrets_of(newest)) if newest else failure.message
+    return redaction.text(failure.message, repair.secrets_of(newest)) if newest else failure.message

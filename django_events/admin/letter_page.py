@@ -47,7 +47,7 @@ class Secrets(NamedTuple):
 
 def describe(letter: DeadLetter, *, sees_payload: bool) -> dict[str, Any]:
     """The page's context. Asks the database for what is bounded only."""
-    hidden = payloads.secrets_of(letter) if settings.REDACT else frozenset()
+    hidden = repair.secrets_of(letter)
     tries, are_all = _tries(letter, hidden)
     return {
         "letter": letter,
@@ -65,7 +65,7 @@ def describe(letter: DeadLetter, *, sees_payload: bool) -> dict[str, Any]:
 
 
 def _secrets(letter: DeadLetter, hidden: Iterable[str]) -> Secrets:
-    attributes = payloads.attributes_of(payloads.record_of(letter, edited=False))
+    attributes = payloads.attributes_of(repair.original_record(letter))
     versions = [False] if letter.edited_value is None else [True, False]
     return Secrets(
         message=redaction.text(printable(letter.message), hidden),

@@ -1,6 +1,6 @@
 """A dead letter's payload as people read it: pretty JSON, text or bytes; cut, and without what REDACT hides."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from django.utils.translation import gettext as _
@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django_events import cloudevents, redaction
 from django_events.admin.texts import printable
 from django_events.cloudevents import Attributes
-from django_events.consuming import repair
+from django_events.consuming import bodies, repair
 from django_events.exceptions import DecodeError
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import DeadLetter
@@ -41,23 +41,9 @@ def shown(data: bytes | None) -> Shown:
 
 def download(data: bytes | None) -> bytes:
     """The bytes, without what is hidden."""
-    payload = parsed(data)
+    payload = bodies.parsed(data)
     hidden = redaction.payload(payload)
     return data or b"" if hidden == payload else msgspec.json.encode(hidden)
-
-
-def parsed(data: bytes | None) -> Any:
-    """The JSON in the bytes; None if they are none."""
-    try:
-        return msgspec.json.decode(data or b"null")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-def record_of(letter: DeadLetter, *, edited: bool) -> ReceivedRecord:
-    """The letter's record with the edited body, or with its own. Without an edited body they are the same."""
-    record = repair.letter_record(letter)
-    return record if edited else record._replace(value=None if letter.value is None else bytes(letter.value))
 
 
 def attributes_of(record: ReceivedRecord) -> Attributes | str:
@@ -70,19 +56,7 @@ def attributes_of(record: ReceivedRecord) -> Attributes | str:
 
 def payload_of(letter: DeadLetter, *, edited: bool) -> bytes | None:
     """The payload's bytes; the whole body if the record cannot be read."""
-    record = record_of(letter, edited=edited)
-    attributes = attributes_of(record)
-    return record.value if isinstance(attributes, str) else attributes.data
-
-
-def secrets_of(letter: DeadLetter) -> frozenset[str]:
-    """The texts that REDACT hides in the letter, to be looked for in its errors."""
-    found: frozenset[str] = frozenset()
-    for edited in (False, True):
-        attributes = attributes_of(record_of(letter, edited=edited))
-        headers = () if isinstance(attributes, str) else attributes.headers
-        found |= redaction.secrets(parsed(payload_of(letter, edited=edited)), headers)
-    return found
+    return bodies.payload_of(repair.letter_record(letter) if edited else repair.original_record(letter))
 
 
 def _readable(data: bytes) -> tuple[str, str]:

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 
-from django_events import cloudevents
+from django_events import cloudevents, redaction
+from django_events.consuming import bodies
 from django_events.consuming.failure_report import FailureReport, fingerprint
 from django_events.consuming.letter_headers import PREFIX, event_of, is_ours, number
 from django_events.consuming.reading import for_people, mark_key
@@ -75,7 +76,8 @@ def decode(record: ReceivedRecord, group: ConsumerGroup, source: str) -> Iterato
     """What a record of a dead-letter topic tells, as rows can keep it. Never raises: strangers may write there, too.
 
     ``source`` is the topic that the letter's event comes from. A letter that names no handler is one of each handler
-    of the group that keeps its dead letters.
+    of the group that keeps its dead letters. What REDACT hides of the event is in no text of its error: another program
+    that wrote it may hide nothing, or something else.
     """
     about = {
         name.lower().removeprefix(PREFIX): for_people(cloudevents.to_text(value) or "")
@@ -84,6 +86,8 @@ def decode(record: ReceivedRecord, group: ConsumerGroup, source: str) -> Iterato
     }
     declared = {handler.name: handler for handler in group.handlers_of(source)}
     event = event_of(record, source)
+    hidden = bodies.secrets_of(event)
+    about |= {name: redaction.text(about[name], hidden) for name in ("message", "traceback") if name in about}
     for name in [about["handler"]] if about.get("handler") else _keepers(declared.values()):
         yield _letter(record, event, about, group.name, name[:200], declared.get(name))
 

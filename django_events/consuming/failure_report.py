@@ -3,15 +3,11 @@
 import re
 import traceback
 import uuid
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
-
 from django_events import cloudevents, redaction
-from django_events.conf import settings
-from django_events.exceptions import DecodeError
+from django_events.consuming import bodies
 from django_events.failures import name_of
 from django_events.kafka.record import ReceivedRecord
 
@@ -36,7 +32,7 @@ class FailureReport:
 
 def describe(error: BaseException, record: ReceivedRecord) -> FailureReport:
     """Describe the error of a try with this record. Never raises: exceptions may have a ``__str__`` that does."""
-    hidden = _secrets(record)
+    hidden = bodies.secrets_of(record)
     return FailureReport(
         exception=_printable(name_of(type(error))),
         message=_cut(redaction.text(_printable(_text(error)), hidden), LONGEST_MESSAGE),
@@ -91,18 +87,3 @@ def _cut_middle(text: str) -> str:
         return text
     head = LONGEST_TRACEBACK // 6
     return f"{text[:head]}\n…\n{text[head + 3 - LONGEST_TRACEBACK :]}"
-
-
-def _secrets(record: ReceivedRecord) -> Collection[str]:
-    """What the setting REDACT hides in this record."""
-    if not settings.REDACT:
-        return ()
-    try:
-        attributes = cloudevents.decode(record)
-    except DecodeError:
-        return ()
-    try:
-        payload = msgspec.json.decode(attributes.data or b"null")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        payload = None  # what is no JSON has no places that could be named
-    return redaction.secrets(payload, attributes.headers)

@@ -10,6 +10,8 @@ from django.db import router
 
 from django_events import cloudevents, handlers, redaction
 from django_events.codecs import codec
+from django_events.conf import settings
+from django_events.consuming import bodies
 from django_events.exceptions import DeclarationError, DecodeError
 from django_events.handlers import Handler
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -62,12 +64,14 @@ def editable_payload(letter: DeadLetter) -> str:
 
 
 def payload_of(letter: DeadLetter) -> bytes | None:
-    """The payload's bytes, edited or as they came; None if there are none or the record cannot be read."""
-    try:
-        return cloudevents.decode(letter_record(letter)).data
-    except DecodeError:
-        record = letter_record(letter)
-        return record.value
+    """The payload's bytes, edited or as they came; the whole body if the record cannot be read."""
+    return bodies.payload_of(letter_record(letter))
+
+
+def secrets_of(letter: DeadLetter) -> frozenset[str]:
+    """The texts that REDACT hides in the letter, edited or as it came, to be looked for in its errors. Loads the
+    payload if anything is hidden."""
+    return bodies.secrets_of(original_record(letter), letter_record(letter)) if settings.REDACT else frozenset()
 
 
 def letter_record(letter: DeadLetter) -> ReceivedRecord:
@@ -81,6 +85,11 @@ def letter_record(letter: DeadLetter) -> ReceivedRecord:
         headers=letter.header_list,
         timestamp=None,
     )
+
+
+def original_record(letter: DeadLetter) -> ReceivedRecord:
+    """The event as it came."""
+    return letter_record(letter)._replace(value=None if letter.value is None else bytes(letter.value))
 
 
 def handler_of(letter: DeadLetter) -> Handler:
@@ -108,11 +117,7 @@ def _edited(letter: DeadLetter, payload: str, unsaid: str) -> bytes:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"This is not JSON: {error}.") from error
     try:
-        original = msgspec.json.decode(payload_of(letter) or b"null")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        original = None
-    try:
-        restored = redaction.restore(edited, original)
+        restored = redaction.restore(edited, bodies.parsed(payload_of(letter)))
     except ValueError as error:
         raise DecodeError(str(error)) from error
     data = payload.encode() if restored == edited else msgspec.json.encode(restored)

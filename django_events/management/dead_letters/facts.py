@@ -9,12 +9,10 @@ import msgspec
 
 from django_events import cloudevents, redaction
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming import bodies, repair
 from django_events.exceptions import DecodeError
 from django_events.kafka.record import Headers
 from django_events.models import DeadLetter, DeadLetterAttempt
-
-_UNREADABLE = (DecodeError, msgspec.MsgspecError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +34,7 @@ NOTHING = Hidden()
 
 def hidden_of(letter: DeadLetter) -> Hidden:
     """What the setting REDACT hides of this letter. Loads the payload, if it hides anything."""
-    if not settings.REDACT:
-        return NOTHING
-    headers = _as_texts(letter.header_list)
-    bodies = [_payload(letter, body) for body in (letter.value, letter.edited_value)]
-    return Hidden(True, frozenset[str]().union(*(redaction.secrets(payload, headers) for payload in bodies)))
+    return Hidden(True, repair.secrets_of(letter)) if settings.REDACT else NOTHING
 
 
 def summary(letter: DeadLetter, hidden: Hidden) -> dict[str, Any]:
@@ -106,27 +100,18 @@ def attempt(tried: DeadLetterAttempt, hidden: Hidden) -> dict[str, Any]:
 
 def _shown_body(letter: DeadLetter, body: bytes | memoryview | None, hidden: Hidden) -> bytes | None:
     """The body as it may be seen; what cannot be read as JSON has no places that the setting could name."""
-    payload = _payload(letter, body)
-    shown = redaction.payload(payload) if hidden.hides else payload
-    if body is None:
-        return None
-    if shown == payload:
-        return bytes(body)
+    if body is None or not hidden.hides:
+        return None if body is None else bytes(body)
     record = repair.letter_record(letter)._replace(value=bytes(body))
+    payload = bodies.parsed(bodies.payload_of(record))
+    shown = redaction.payload(payload)
+    if shown == payload:
+        return record.value
     data = msgspec.json.encode(shown)
     try:
         return data if cloudevents.decode(record).data == record.value else cloudevents.with_data(record, data)
     except DecodeError:
         return redaction.HIDDEN.encode()
-
-
-def _payload(letter: DeadLetter, body: bytes | memoryview | None) -> Any:
-    """The payload in this body; None if there is none that can be read."""
-    record = repair.letter_record(letter)._replace(value=None if body is None else bytes(body))
-    try:
-        return msgspec.json.decode(cloudevents.decode(record).data or b"null")
-    except _UNREADABLE:
-        return None
 
 
 def _as_texts(given: Headers) -> list[tuple[str, str | None]]:
