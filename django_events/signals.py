@@ -35,11 +35,13 @@ event_handled = Signal()
 Arguments: ``sender`` the user's function, ``event`` the Event, ``seconds`` how long the attempt took."""
 
 event_failed = Signal()
-"""A handler has failed with an event, or the event could not be read. Sent in the group's thread: be very quick.
+"""A handler has failed with an event, or the event could not be read; also when a dead letter is tried again. Sent in
+the group's thread, or in the one that has its dead letters tried: be very quick.
 
-Arguments: ``sender`` the user's function, ``record`` the record from Kafka, ``group``, ``handler``, ``attempt`` (from
-1), ``exception`` the name of the error's type, ``follows`` what becomes of it: ``again``, ``buried`` (a dead letter),
-``discarded`` or ``ignored``."""
+Arguments: ``sender`` the user's function, ``record`` the record that was tried, ``group``, ``handler``, ``attempt``
+(from 1), ``exception`` the name of the error's type, ``follows`` what becomes of it: ``again``, ``buried`` (it becomes
+a dead letter), ``kept`` (it stays one, until somebody has it tried), ``discarded`` or ``ignored``; ``dead_letter`` the
+number of the letter's row, or None if the record came from Kafka."""
 
 event_dead_lettered = Signal()
 """Kafka has acknowledged the dead letter of an event; its offset passes next. After a crash in between there is another

@@ -11,13 +11,13 @@ import pytest
 from django.db import OperationalError
 from django.db.models import F
 
-from django_events import Backoff, ConsumerGroup, DoNotRetry, Event, OnFailure
+from django_events import Backoff, ConsumerGroup, DoNotRetry, Event, IgnoreError, OnFailure, signals
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.letter_retrier import LEASE, Leased, LetterRetrier
 from django_events.consuming.outcome import failed
 from django_events.consuming.service import Service
-from django_events.consuming.workers import Workers
+from django_events.consuming.workers import Result, Workers
 from django_events.kafka import topics
 from django_events.models import DeadLetter, State, Tried
 from tests.broker import Broker
@@ -113,6 +113,32 @@ def test_the_second_delay_of_a_letter_is_longer_than_the_first(declarations: Non
         failure = failed(ValueError("no"), repair.letter_record(letter))
         delays.append(tried(failure, ward.handlers[0], letter, datetime.now(UTC), "here").delay)
     assert delays == [60, 120, 240]  # the first, of 30 s, began with the letter
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("error", "follows"), [(ValueError("no"), "again"), (DoNotRetry("no"), "kept"), (IgnoreError("no"), "ignored")]
+)
+def test_what_follows_a_failed_try_is_told(declarations: None, error: Exception, follows: str) -> None:
+    ward = ConsumerGroup("ward")
+
+    @ward.exactly_once(entry_made)
+    def treat(event: Event[EntryMade]) -> None: ...
+
+    found: list[tuple[str, int]] = []
+
+    def note(*, follows: str, dead_letter: int, **facts: object) -> None:
+        found.append((follows, dead_letter))
+
+    (letter,) = project(a_letter(group_name="ward", handler="treat"))
+    retrier, mine = LetterRetrier(ward), Leased(letter, datetime.now(UTC))
+    retrier._running.add(mine)
+    signals.event_failed.connect(note)
+    try:
+        retrier._note(Result(mine, [failed(error, repair.letter_record(letter))]))
+    finally:
+        signals.event_failed.disconnect(note)
+    assert found == [(follows, letter.pk)]
 
 
 def is_taken_again(calls: list[int | None]) -> bool:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from django_events import ConsumerGroup, Event, OnFailure, signals
+from django_events.consuming import repair
 from django_events.consuming.group import GroupThread
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
@@ -20,6 +21,7 @@ from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
+from tests.letters import the_letter
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
@@ -97,6 +99,28 @@ def test_a_dead_letter_is_told_once_kafka_has_it_and_before_the_offset_passes(
         "letter_topic": LETTERS,
     }
     assert committed == [None]
+
+
+def test_each_failed_try_of_a_dead_letter_is_told(broker: Broker, consuming: Consuming) -> None:
+    group = a_group_that_fails()
+    broker.put(TOPIC, BODY, key=b"bad", partition=0)
+    with told(signals.event_failed) as failures, consuming(group):
+        letter = the_letter()
+        assert repair.retry([letter.pk]).done == 1
+        wait_for(lambda: len(failures) == 2)
+    of_event, of_letter = failures
+    assert (of_event["attempt"], of_event["follows"], of_event["dead_letter"]) == (1, "buried", None)
+    assert (of_letter["record"].partition, of_letter["record"].value) == (Partition(TOPIC, 0), BODY)
+    expected = {
+        "sender": group.handlers[0].function,
+        "group": "ward",
+        "handler": "fail",
+        "attempt": 2,
+        "exception": "ValueError",
+        "follows": "kept",
+        "dead_letter": letter.pk,
+    }
+    assert {name: of_letter[name] for name in expected} == expected
 
 
 # ── partitions ───────────────────────────────────────────────────────────────────────────────────────────────────────

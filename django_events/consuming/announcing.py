@@ -6,6 +6,7 @@ from typing import Any
 from django_events import repeats, signals
 from django_events.cloudevents import to_text
 from django_events.conf import settings
+from django_events.consuming import repair
 from django_events.consuming.dead_letter import EXCEPTION, ID
 from django_events.consuming.metrics import failed
 from django_events.consuming.naming import fields_of_record, name_of_record
@@ -13,6 +14,9 @@ from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Post
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
 from django_events.consuming.work import Work
 from django_events.exceptions import DecodeError
+from django_events.handlers import Handler
+from django_events.kafka.record import ReceivedRecord
+from django_events.models import DeadLetter, Tried
 
 logger = logging.getLogger("django_events.group")
 
@@ -62,15 +66,28 @@ def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
         error = failure.error
     kind = (work.handler.group, work.handler.name, failure.report.exception, type(decision))
     repeats.log(logger, level, kind, text, *arguments, exc_info=error, extra=_fields(work))
+    _tell_failed(work.handler, work.record, work.attempts + 1, failure, type(decision).__name__.lower(), None)
+
+
+def tell_letter_failed(letter: DeadLetter, handler: Handler, failure: Failed, result: Tried) -> None:
+    """Send ``event_failed`` for a dead letter that was tried again. Called before the result is written down."""
+    follows = "ignored" if result.resolved else "again" if result.automatic else "kept"
+    _tell_failed(handler, repair.letter_record(letter), letter.attempts + 1, failure, follows, letter.pk)
+
+
+def _tell_failed(
+    handler: Handler, record: ReceivedRecord, attempt: int, failure: Failed, follows: str, letter: int | None
+) -> None:
     signals.tell(
         signals.event_failed,
-        work.handler.function,
-        record=work.record,
-        group=work.handler.group,
-        handler=work.handler.name,
-        attempt=work.attempts + 1,
+        handler.function,
+        record=record,
+        group=handler.group,
+        handler=handler.name,
+        attempt=attempt,
         exception=failure.report.exception,
-        follows=type(decision).__name__.lower(),
+        follows=follows,
+        dead_letter=letter,
     )
 
 

@@ -16,9 +16,11 @@ from django.db import Error as DatabaseError
 from django_events import crash_points, metrics, repeats
 from django_events.connections import prepare_connections
 from django_events.consuming import repair
+from django_events.consuming.announcing import tell_letter_failed
 from django_events.consuming.calls import Call
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.naming import name_at
+from django_events.consuming.outcome import Failed
 from django_events.consuming.slowness import Slowness, hangs
 from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import ConsumerGroup
@@ -158,7 +160,10 @@ class LetterRetrier(threading.Thread):
         self._running.remove(leased)
         (outcome,) = result.outcomes
         handler = repair.handler_of(leased.letter)
-        self._unsaved.append((leased.letter, tried(outcome, handler, leased.letter, leased.began, _HOST)))
+        concluded = tried(outcome, handler, leased.letter, leased.began, _HOST)
+        if isinstance(outcome, Failed):
+            tell_letter_failed(leased.letter, handler, outcome, concluded)
+        self._unsaved.append((leased.letter, concluded))
         self._look_at = 0.0  # the next letter of the key may be due, and a worker is free
         if crash_points.armed:
             crash_points.reached("dead-letter-tried")
