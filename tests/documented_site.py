@@ -60,7 +60,7 @@ class XMLOrder:
 
 ORDER = SimpleNamespace(pk=1, total=Decimal("9.50"))
 
-OF_PAGES: dict[str, dict[str, Any]] = {"payloads.md": {"Order": XMLOrder}}
+OF_PAGES: dict[str, dict[str, Any]] = {"xml.md": {"Order": XMLOrder}}
 """Names that mean something else on a page."""
 
 

@@ -131,7 +131,7 @@ def test_one_topic_has_one_codec() -> None:
 
 def test_the_codecs_in_the_documentation_work() -> None:
     """Avro and Protobuf are a dozen lines each."""
-    page = (ROOT / "docs" / "payloads.md").read_text()
+    page = (ROOT / "docs" / "codecs.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Avro" in block]
     click = {"type": "record", "name": "Click", "fields": [{"name": "x", "type": "int"}]}
     given = {"io": io, "fastavro": fastavro, "Any": Any, "Generic": Generic, "M": TypeVar("M"), "Topic": Topic}

@@ -5,20 +5,27 @@ import inspect
 import re
 import subprocess
 import sys
+import zlib
+from dataclasses import fields
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from django.dispatch import Signal
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import django_events
-from django_events import broadcasting, conf, exceptions, handlers, topics
+from django_events import broadcasting, conf, exceptions, handlers, health, signals, testing, topics, views
 from django_events.kafka import spec
 from tests import documented_site
 from tests.packages import ROOT
 
 DOCS = ROOT / "docs"
+
+PUBLIC_MODULES = (exceptions, health, signals, testing, views)
+"""All that they have is for users; of other modules, what ``django_events`` exports."""
 
 PAGES = [ROOT / "README.md", ROOT / "PACKAGE.md", *sorted(DOCS.glob("*.md"))]
 
@@ -37,36 +44,71 @@ VARIABLES = (
 """Of the environment, which pages about settings read."""
 
 
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    """A link inside of the docs that leads nowhere, a page in no list, a picture that is missing are warnings."""
-    options = ["-q", "-W", "--keep-going", "-d", str(tmp_path / "trees")]
-    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(tmp_path / "html")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder. A link that leads nowhere, a page in no list, a picture that is missing are warnings, and fail."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["-q", "-W", "--keep-going", "-d", str(folder / "trees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder / "html")]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
-    assert "Within PROCESSED_RETENTION" in text_of(tmp_path / "html" / "guarantees.html")
-    assert "One event’s way through the files" in text_of(tmp_path / "html" / "architecture.html")
-    assert "--shutdown-timeout SECONDS" in text_of(tmp_path / "html" / "commands.html")
-    assert "PROCESSED_RETENTION" in text_of(tmp_path / "html" / "settings.html")
-    assert "only-dark" in (tmp_path / "html" / "admin.html").read_text()
+    return folder / "html"
+
+
+def test_the_site_has_what_is_in_other_files(site: Path) -> None:
+    assert "Within PROCESSED_RETENTION" in text_of(site / "guarantees.html")
+    assert "One event’s way through the files" in text_of(site / "architecture.html")
+    assert "--shutdown-timeout SECONDS" in text_of(site / "commands.html")
+    assert "PROCESSED_RETENTION" in text_of(site / "settings.html")
+    assert "only-dark" in (site / "admin.html").read_text()
 
 
 def text_of(page: Path) -> str:
     return re.sub("<[^>]+>", "", page.read_text())
 
 
-def test_every_public_name_is_in_the_reference() -> None:
-    page = (DOCS / "api.md").read_text()
-    of_errors = set(vars(exceptions))
-    missing = [
-        name for name in django_events.__all__ if name not in of_errors and f"django_events.{name}\n" not in page
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    """The index of the site has all that its pages describe."""
+    *_, packed = (site / "objects.inv").read_bytes().split(b"\n", 4)
+    described = {line.split()[0] for line in zlib.decompress(packed).decode().splitlines() if " py:" in line}
+    of_errors = vars(exceptions)
+    public = {f"django_events.{'exceptions.' if name in of_errors else ''}{name}" for name in django_events.__all__}
+    public |= {f"{module.__name__}.{name}" for module in PUBLIC_MODULES for name in names_of(module)}
+    assert len(public) > 60
+    assert not sorted(public - described)
+
+
+def names_of(module: ModuleType) -> list[str]:
+    """The functions, classes and signals that a module has of its own."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Signal)
+        or (isinstance(value, type | FunctionType) and value.__module__ == module.__name__ and name[0] != "_")
     ]
-    assert not missing
 
 
-def test_every_setting_is_in_the_table_of_the_readme() -> None:
-    _, _, table = (ROOT / "README.md").read_text().partition("\n### Settings\n")
-    rows = "".join(line.split("|")[1] for line in table.partition("\n#")[0].splitlines() if line.startswith("|"))
-    assert set(re.findall(r"`([A-Z_]+)`", rows)) == conf.names()
+def test_every_setting_is_in_the_reference() -> None:
+    assert set(re.findall(r"`([A-Z_]+)`", "".join(first_cells("settings.md")))) == conf.names()
+
+
+def test_every_exception_is_in_the_reference() -> None:
+    """Each but the base: what raises it, and what to do."""
+    rows = {name for cell in first_cells("errors.md") for name in re.findall(r"`(\w+)`", cell)}
+    assert rows == set(names_of(exceptions)) - {"EventsError", "SendError"}
+
+
+def test_every_option_of_handlers_and_groups_is_in_the_reference() -> None:
+    of_groups = set(inspect.signature(django_events.ConsumerGroup).parameters) - {"name"}
+    of_handlers = {*handlers.HandlerOptions.__annotations__, *broadcasting.BroadcastOptions.__annotations__, "batch"}
+    of_values = {each.name for kind in (django_events.Batch, django_events.Backoff) for each in fields(kind)}
+    rows = {name for cell in first_cells("options.md") for name in re.findall(r"`(\w+)`", cell)}
+    assert rows == of_groups | of_handlers | of_values
+
+
+def first_cells(page: str) -> list[str]:
+    """Of the rows of a page's tables."""
+    return [line.split("|")[1] for line in (DOCS / page).read_text().splitlines() if line.startswith("|")]
 
 
 def test_every_check_is_in_the_reference() -> None:

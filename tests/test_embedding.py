@@ -383,14 +383,14 @@ def test_a_broadcast_handler_that_does_not_end_is_an_error_at_the_end(broker: Br
 # ── the documentation's examples ─────────────────────────────────────────────────────────────────────────────────
 
 
-def example(title: str) -> str:
-    page = (ROOT / "docs" / "embedding.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if title in block]
+def example(page: str, title: str) -> str:
+    text = (ROOT / "docs" / page).read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if title in block]
     return str(code)
 
 
 def test_the_worker_of_the_documentation_works(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "worker.py").write_text(example("# worker.py"))
+    (tmp_path / "worker.py").write_text(example("embedding.md", "# worker.py"))
     worker = site.start_module("worker", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     worker.says("billing is running")
     with sending():
@@ -406,5 +406,5 @@ def test_the_test_of_the_documentation_works(broker: Broker) -> None:
         **{"Service": Service, "sending": sending, "billing": billing, "place": place, "Invoice": Invoice},
         **{"settings": django_settings, "uuid": uuid, "time": time, "Decimal": Decimal},
     }
-    exec(example("class BillingTests"), found)
+    exec(example("testing-with-kafka.md", "class BillingTests"), found)
     found["BillingTests"]("test_an_order_makes_an_invoice").debug()  # runs it, and raises what goes wrong

@@ -223,7 +223,7 @@ def test_callbacks_of_subscriptions_have_their_event() -> None:
 
 
 def test_the_pages_example_works_as_it_stands() -> None:
-    page = (ROOT / "docs" / "logging.md").read_text()
+    page = (ROOT / "docs" / "log-lines.md").read_text()
     (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if code.startswith("LOGGING")]
     code = (
         "import django; from django.conf import settings\n"

@@ -691,7 +691,7 @@ def test_the_view_shows_what_this_process_has_counted_and_what_the_tables_say() 
 @override_settings(METRICS_TOKEN="secret")
 def test_the_view_of_the_docs_lets_nobody_read_without_the_token(settings: Any) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": []}
-    page = (ROOT / "docs/metrics.md").read_text()
+    page = (ROOT / "docs/prometheus.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "constant_time" in block]
     names: dict[str, Any] = {}
     exec(code, names)

@@ -368,7 +368,7 @@ def test_after_an_outage_a_subscription_goes_on_and_has_missed_nothing(
 @pytest.mark.kafka
 @pytest.mark.postgres
 def test_server_sent_events_reach_a_client_of_uvicorn(site: Site, broker: Broker) -> None:
-    """What docs/broadcast.md shows: a page follows its order, and only that."""
+    """What docs/server-sent-events.md shows: a page follows its order, and only that."""
     topics.create_missing(["shop.order-placed"], timeout=10)
     (port,) = free_ports(1)
     server = site.start_module("uvicorn", "testproject.asgi:application", f"--port={port}")

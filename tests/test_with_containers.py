@@ -1,4 +1,4 @@
-"""The way of a site with Docker: what docs/testing.md tells it to write, run as it stands there."""
+"""The way of a site with Docker: what docs/testing-with-containers.md tells it to write, run as it stands there."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def with_docker() -> None:
 
 @pytest.mark.usefixtures("with_docker")
 def test_the_tests_of_a_site_bring_their_own_kafka_and_postgresql(tmp_path: Path) -> None:
-    for step in page.steps((ROOT / "docs" / "testing.md").read_text()):
+    for step in page.steps((ROOT / "docs" / "testing-with-containers.md").read_text()):
         assert isinstance(step, File)
         (tmp_path / step.path).write_text(step.text)
     env = os.environ | {
