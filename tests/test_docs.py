@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 import zlib
@@ -12,6 +13,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, load_command_class
 from django.dispatch import Signal
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
@@ -23,6 +25,9 @@ from tests import documented_site
 from tests.packages import ROOT
 
 DOCS = ROOT / "docs"
+
+COMMAND = r"(?:^    |^\$ python |`)manage\.py (consume|catchup|events)\b([^`\n#>]*)(?=[`\n#>])"
+"""One of ours on a page, as a line or in a sentence."""
 
 PUBLIC_MODULES = (exceptions, health, signals, testing, views)
 """All that they have is for users; of other modules, what ``django_events`` exports."""
@@ -101,7 +106,7 @@ def test_every_exception_is_in_the_reference() -> None:
 def test_every_option_of_handlers_and_groups_is_in_the_reference() -> None:
     of_groups = set(inspect.signature(django_events.ConsumerGroup).parameters) - {"name"}
     of_handlers = {*handlers.HandlerOptions.__annotations__, *broadcasting.BroadcastOptions.__annotations__, "batch"}
-    of_values = {each.name for kind in (django_events.Batch, django_events.Backoff) for each in fields(kind)}
+    of_values = {each.name for each in (*fields(django_events.Batch), *fields(django_events.Backoff))}
     rows = {name for cell in first_cells("options.md") for name in re.findall(r"`(\w+)`", cell)}
     assert rows == of_groups | of_handlers | of_values
 
@@ -133,6 +138,27 @@ def test_every_verb_is_in_the_reference() -> None:
 
 def verbs_of(text: str) -> set[str]:
     return set(re.findall(r"^    ([a-z-]+)\s", text, re.M))
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """Promises, and the words of Go, name the tests that show them."""
+    tests = {file.name: file.read_text() for file in (ROOT / "tests").rglob("test_*.py")}
+    named = {found for page in PAGES for found in re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", page.read_text())}
+    assert len(named) > 40
+    assert not [(file, name) for file, name in named if f"def {name}" not in tests.get(file, "")]
+
+
+def test_every_command_can_be_given() -> None:
+    named = [(page.name, *found) for page in PAGES for found in re.findall(COMMAND, page.read_text(), re.M)]
+    assert len(named) > 60
+    for page, command, options in named:
+        words = shlex.split(options.replace("ID", "1"))
+        if "--help" in words:
+            continue
+        try:
+            load_command_class("django_events", command).create_parser("manage.py", command).parse_args(words)
+        except CommandError as error:
+            raise AssertionError(f"{page}: manage.py {command} {options}: {error}") from error
 
 
 # ── code ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
