@@ -148,6 +148,21 @@ def test_every_test_that_is_named_exists() -> None:
     assert not [(file, name) for file, name in named if f"def {name}" not in tests.get(file, "")]
 
 
+def test_every_row_about_go_names_a_test() -> None:
+    tables = (DOCS / "coming-from-go.md").read_text().partition("\n## On the wire")[0]
+    rows = [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith("| In Go")]
+    assert len(rows) > 30
+    assert not [row for row in rows if "`test_" not in row.split(" | ")[-1]]
+
+
+def test_every_page_is_in_the_lists_of_the_index() -> None:
+    """Sphinx sees to it that it is in a table of contents."""
+    lists, _, tables = (DOCS / "index.md").read_text().partition("```{toctree}")
+    of_the_project = set(tables.rpartition(":caption: The project")[2].split())
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"} - of_the_project
+    assert not sorted(pages - set(re.findall(r"\]\(([\w-]+)\.md", lists)))
+
+
 def test_every_command_can_be_given() -> None:
     named = [(page.name, *found) for page in PAGES for found in re.findall(COMMAND, page.read_text(), re.M)]
     assert len(named) > 60
