@@ -21,7 +21,6 @@ language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "docs.pages"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.not_readable"]  # a page may be named before it is written; one that is not named is a warning
 
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures: most are Django's, Python's, or not public
