@@ -231,7 +231,7 @@ def test_groups_are_asked_for_their_offsets_at_the_same_time(monkeypatch: pytest
 
     monkeypatch.setattr(consumer_groups, "committed_offsets", ask)
     nothing: dict[str, list[Partition]] = {f"group-{number}": [] for number in range(5)}
-    assert consumer_groups._committed_offsets(nothing, timeout=10) == dict.fromkeys(nothing, {})
+    assert consumer_groups._committed_offsets(nothing, timeout=10) == {group: {} for group in nothing}
 
 
 def test_a_kafka_that_does_not_answer_is_an_error_in_time(sales: ConsumerGroup, settings: Any) -> None:

@@ -94,7 +94,7 @@ class Follower:
         return positions.ends(partitions, self._admin, self._last_error, ANSWER)
 
     def assign(self, offsets: Mapping[Partition, int]) -> None:
-        """Read these partitions from these offsets on, and no others. Waits for the leaders of new ones, 2 s at most."""
+        """Read these partitions from these offsets on, and no others. Waits 2 s at most for the leaders of new ones."""
         self._learn_leaders(offsets.keys() - self._assigned)
         self._assigned = frozenset(offsets)
         wanted = [TopicPartition(names.on_wire(each.topic), each.number, at) for each, at in offsets.items()]
