@@ -9,11 +9,11 @@ from types import TracebackType
 
 import confluent_kafka
 
-COORDINATOR_LOAD_IN_PROGRESS = 14
-"""The error code of an answer (Kafka protocol, error codes)."""
+COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS = 14, 19
+"""The error codes of answers (Kafka protocol, error codes)."""
 
 _NODE = ctypes.c_int32(1)
-_OFFSET_COMMIT = 8
+_PRODUCE, _OFFSET_COMMIT = 0, 8
 _PRODUCER = 0
 
 
@@ -43,9 +43,19 @@ class RefusingKafka:
 
     def refuse_commit(self, code: int, after: float) -> None:
         """Answer the next commit of offsets with this error, so many seconds late."""
+        self._refuse(_OFFSET_COMMIT, code, after)
+
+    def refuse_records(self, code: int, after: float = 0) -> None:
+        """Answer the next request that brings records with this error, so many seconds late, and take none of them.
+
+        Of other records it takes all, as a broker does whose partition does not know the producer yet.
+        """
+        self._refuse(_PRODUCE, code, after)
+
+    def _refuse(self, request: int, code: int, after: float) -> None:
         late = ctypes.c_int(int(after * 1000))
         self._library.rd_kafka_mock_broker_push_request_error_rtts(
-            self._cluster, _NODE, ctypes.c_int16(_OFFSET_COMMIT), ctypes.c_size_t(1), ctypes.c_int(code), late
+            self._cluster, _NODE, ctypes.c_int16(request), ctypes.c_size_t(1), ctypes.c_int(code), late
         )
 
     def __enter__(self) -> "RefusingKafka":

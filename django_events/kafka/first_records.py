@@ -2,12 +2,17 @@
 
 A broker numbers what it takes of each producer, and refuses a batch that does not continue the one before: so nothing
 overtakes a batch that was refused. But of a producer that a partition does not know yet, it takes any number. If it
-refuses the first batch, or cannot take it at that moment, the second, which is on its way already, would be taken.
-(``ProducerAppendInfo.checkSequence`` of Apache Kafka.)
+refuses the first batch, or cannot take it at that moment, the second, which is on its way already, would be taken
+(``ProducerAppendInfo.checkSequence`` of Apache Kafka). And where it only could not take the first at that moment,
+librdkafka would tell that both were taken, and the first were lost (``rd_kafka_dr_implicit_ack``).
+
+So it must be known where a record goes. One without a key goes where librdkafka likes; but until all partitions of its
+topic know us, those of one call go to one of them that is chosen here.
 """
 
+import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from django_events.kafka import names
 from django_events.kafka.partitioning import partition_of
@@ -21,18 +26,22 @@ Sent = tuple[int, Record]
 
 
 class FirstRecords:
-    """Which partitions know one producer. Owned by the producer's thread. Records without key have no order to keep."""
+    """Which partitions know one producer. Owned by the producer's thread."""
 
     def __init__(self, partitioner: str) -> None:
+        self.without_key: dict[str, int] = {}
+        """By topic, where the records without key of the last ``split`` must go; anywhere if it is not in here."""
         self._partitioner = partitioner
         self._partitions: dict[str, int] = {}
+        self._leaderless: Mapping[str, Collection[int]] = {}
         self._known: set[Partition] = set()
         self._complete: set[str] = set()
         self._begun = time.monotonic()
 
-    def learn(self, partitions: Mapping[str, int]) -> None:
-        """How many partitions each topic has, by its name in Kafka."""
+    def learn(self, partitions: Mapping[str, int], leaderless: Mapping[str, Collection[int]]) -> None:
+        """How many partitions each topic has, and which of them have no leader, by its name in Kafka."""
         before, self._partitions = self._partitions, dict(partitions)
+        self._leaderless = leaderless
         self._complete = {
             topic for topic in self._complete if before[names.on_wire(topic)] == self._partitions_of(topic)
         }
@@ -42,7 +51,9 @@ class FirstRecords:
         all_of_them = list(records)
         if time.monotonic() - self._begun > KNOWN_FOR:
             self._forget()
-        if self._complete.issuperset({record.topic for _, record in all_of_them}):
+        incomplete = {record.topic for _, record in all_of_them} - self._complete
+        self.without_key = {topic: self._one_of(topic) for topic in incomplete if self._partitions_of(topic)}
+        if not incomplete:
             return [], all_of_them
         first: dict[Partition, Sent] = {}
         others: list[Sent] = []
@@ -68,10 +79,18 @@ class FirstRecords:
 
     def _partition_of(self, record: Record) -> Partition | None:
         partitions = self._partitions_of(record.topic)
-        if record.key is None or not partitions:
-            return None
-        number = partition_of(record.key, partitions, self._partitioner)
+        if record.key is None:
+            number = self.without_key.get(record.topic)
+        else:
+            number = partition_of(record.key, partitions, self._partitioner) if partitions else None
         return None if number is None else Partition(record.topic, number)
+
+    def _one_of(self, topic: str) -> int:
+        """One of the topic's partitions: that has a leader, and does not know us, so that soon all do."""
+        every = set(range(self._partitions_of(topic)))
+        led = every.difference(self._leaderless.get(names.on_wire(topic), ()))
+        new = {number for number in led if Partition(topic, number) not in self._known}
+        return random.choice(sorted(new or led or every))
 
     def _forget(self) -> None:
         self._known.clear()

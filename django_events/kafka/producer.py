@@ -55,6 +55,8 @@ AFTER_FATAL = 1.0
 
 _REPORTS_SERVED_EVERY = 500  # records; keeps the queue of delivery reports short during a long round
 
+_ANY_PARTITION = -1  # for librdkafka: the one that the partitioner says
+
 _TROUBLE_BORNE = 10  # exceptions of one wait; the client has one fatal error, and it raises it once
 
 _Report = tuple[int, str, KafkaError | None]
@@ -117,7 +119,8 @@ class Producer:
             self._is_warm = True
         there = {name: topic for name, topic in metadata.topics.items() if topic.error is None}
         self._leaderless = {name: _leaderless(topic) for name, topic in there.items()}
-        self._first_records.learn({name: len(topic.partitions) for name, topic in there.items()})
+        partitions = {name: len(topic.partitions) for name, topic in there.items()}
+        self._first_records.learn(partitions, self._leaderless)
 
     def _ask(self, timeout: float) -> ClusterMetadata:
         try:
@@ -202,16 +205,18 @@ class Producer:
         checked = 0
         wire_names: dict[str, str] = {}
         produce, reports = self._client.produce, self._reports  # this loop runs for every row of the outbox
+        without_key = self._first_records.without_key
         try:
             for token, (topic, key, value, headers) in records:
                 self._produced += 1
                 report = partial(_append_report, reports, token, topic)
                 wire_name = wire_names.get(topic) or wire_names.setdefault(topic, names.on_wire(topic))
+                where = without_key.get(topic, _ANY_PARTITION) if key is None else _ANY_PARTITION
                 try:
-                    produce(wire_name, value=value, key=key, headers=headers, on_delivery=report)
+                    produce(wire_name, value=value, key=key, headers=headers, partition=where, on_delivery=report)
                 except BufferError:
                     self._make_room(deadline)
-                    produce(wire_name, value=value, key=key, headers=headers, on_delivery=report)
+                    produce(wire_name, value=value, key=key, headers=headers, partition=where, on_delivery=report)
                 except KafkaException as error:
                     report(error.args[0], None)
                     break
