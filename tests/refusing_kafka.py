@@ -9,11 +9,11 @@ from types import TracebackType
 
 import confluent_kafka
 
-COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS = 14, 19
+COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS, CLUSTER_AUTHORIZATION_FAILED = 14, 19, 31
 """The error codes of answers (Kafka protocol, error codes)."""
 
 _NODE = ctypes.c_int32(1)
-_PRODUCE, _OFFSET_COMMIT = 0, 8
+_PRODUCE, _OFFSET_COMMIT, _INIT_PRODUCER_ID = 0, 8, 22
 _PRODUCER = 0
 
 
@@ -51,6 +51,14 @@ class RefusingKafka:
         Of other records it takes all, as a broker does whose partition does not know the producer yet.
         """
         self._refuse(_PRODUCE, code, after)
+
+    def refuse_producer(self, code: int) -> None:
+        """Answer the next producer that asks for its id with this error."""
+        self._refuse(_INIT_PRODUCER_ID, code, 0)
+
+    def stop(self) -> None:
+        """Answer nothing more."""
+        self._library.rd_kafka_mock_broker_set_down(self._cluster, _NODE)
 
     def _refuse(self, request: int, code: int, after: float) -> None:
         late = ctypes.c_int(int(after * 1000))

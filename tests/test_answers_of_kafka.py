@@ -5,13 +5,14 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
+from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config
 from django_events.kafka.first_records import FirstRecords
 from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
-from tests.refusing_kafka import NOT_ENOUGH_REPLICAS, RefusingKafka
+from tests.refusing_kafka import CLUSTER_AUTHORIZATION_FAILED, NOT_ENOUGH_REPLICAS, RefusingKafka
 
 COUNT = 20
 
@@ -62,3 +63,44 @@ def test_records_without_key_go_to_one_new_partition_after_another_until_all_kno
     assert known.without_key == {"orders": 1}
     known.have_arrived(first)
     assert known.split(without_key(2))[0] == [] and known.without_key == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "is_its_own"),
+    [
+        (KafkaError.MSG_SIZE_TOO_LARGE, True),
+        (KafkaError.RECORD_LIST_TOO_LARGE, True),  # than a segment of the log
+        (KafkaError.INVALID_TIMESTAMP, False),  # a clock is wrong: the record has no time of its own
+        (KafkaError.UNKNOWN, False),
+        (KafkaError.UNSUPPORTED_COMPRESSION_TYPE, False),
+    ],
+)
+def test_what_kafka_refuses_is_the_record_or_else_its_topic(kafka: RefusingKafka, code: int, is_its_own: bool) -> None:
+    producer = Producer(config.producer_options())
+    producer.connect(30)
+    kafka.refuse_records(code)
+    deliveries = producer.send([(7, Record("orders", b"a", b"", []))], 60)
+    producer.discard()
+    assert (set(deliveries.row_errors), set(deliveries.topic_errors)) == (
+        ({7}, set()) if is_its_own else (set(), {"orders"})
+    )
+
+
+def test_who_may_not_produce_at_all_is_told_so_in_the_same_words_each_time(kafka: RefusingKafka) -> None:
+    kafka.refuse_producer(CLUSTER_AUTHORIZATION_FAILED)
+    producer = Producer(config.producer_options())
+    producer.connect(30)
+    deliveries = producer.send([(number, Record("orders", b"a", b"", [])) for number in range(5)], 60)
+    producer.discard()
+    assert deliveries.failure == "Failed to acquire idempotence PID: Broker: Cluster authorization failed"
+
+
+def test_a_kafka_that_is_away_is_told_so_also_where_one_may_not_produce(kafka: RefusingKafka) -> None:
+    """That comes out of the client whenever it is asked for its news."""
+    kafka.refuse_producer(CLUSTER_AUTHORIZATION_FAILED)
+    producer = Producer(config.producer_options())
+    producer.connect(30)
+    kafka.stop()
+    with pytest.raises(BrokerUnavailable):
+        producer.connect(1)
+    producer.discard()

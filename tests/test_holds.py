@@ -180,6 +180,21 @@ def test_catchup_once_fails_if_it_was_stopped_before_all_was_sent(
 
 @pytest.mark.kafka
 @pytest.mark.postgres
+def test_a_topic_that_is_silent_for_longer_is_no_news(
+    silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=0.01, max=0.01))
+    lanes, rounds = WaitingLanes([send(silent, 1)]), Sender()
+    told = set()
+    for _ in range(2):  # the second waits for longer
+        wait_for(lambda: rounds.round(lanes, "default"))
+        told.update(rounds.troubles)
+    assert len(told) == 1
+    rounds.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
 def test_catchup_takes_a_topic_about_which_kafka_does_not_answer_for_no_outage(
     broker: Broker, silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

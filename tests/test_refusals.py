@@ -89,6 +89,19 @@ def test_an_event_that_is_refused_alone_is_set_aside_and_holds_up_none(
     assert numbers(broker, "narrow", "a") == [0, 1, 2, 4, 5, 6, 8, 9, 3, 7, 10]
 
 
+def test_an_event_that_is_larger_than_a_segment_of_its_topic_is_set_aside_and_holds_up_none(
+    broker: Broker, relay: None, declarations: None
+) -> None:
+    broker.create("short", max_message_bytes="5000000", segment_bytes="1048576")
+    topic, other = Topic("short", dict[str, Any], max_bytes=2_000_000), Topic("other", dict[str, Any])
+    send(topic, "a", 1, size=1_500_000)
+    send(topic, "a", 2)
+    send(other, "a", 3)
+    wait_for(lambda: not saved_events("other") and [row.lane for row in saved_events("short")] == [None])
+    assert numbers(broker, "short", "a") == [2]
+    assert numbers(broker, "other", "a") == [3]
+
+
 def test_nothing_of_its_key_is_sent_before_it_is_committed_that_an_event_is_set_aside(
     broker: Broker, transactional_db: None, declarations: None, monkeypatch: Any
 ) -> None:

@@ -1,12 +1,14 @@
 """``send_now``: Kafka has the event when it returns; else it says why, in time. No transaction and no table."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from django_events import DeliveryFailed, EventTooLarge, InvalidEvent, SendError, Topic
+from django_events.kafka import clients, config, topics
 from django_events.kafka.producer import Producer
 from django_events.producing import immediate as module
 from django_events.producing.immediate import immediate
@@ -114,11 +116,64 @@ def test_a_frozen_kafka_is_waited_for_no_longer_than_was_said(fragile: Broker, k
     topic.send_now({"n": 1}, key="a")
     again = topic.event({"n": 2}, key="a")
     kafka_server.pause()
-    with pytest.raises(DeliveryFailed, match="0 of 1 events: no acknowledgement within.*may have arrived all the same"):
+    with pytest.raises(
+        DeliveryFailed, match="0 of 1 events: no acknowledgement in time.*may have arrived all the same"
+    ):
         topic.send_many_now([again], timeout=1)
     kafka_server.resume()
     topic.send_many_now([again], timeout=60)
     assert {record.payload["n"] for record in fragile.read("numbers")} == {1, 2}
+
+
+class SlowKafka:
+    """Every answer takes most of a second, by the clock of the test."""
+
+    brokers: tuple[()] = ()
+    topics: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def list_topics(self, timeout: float) -> "SlowKafka":
+        self.waits.append(timeout)
+        self.now += 0.9
+        return self
+
+    def poll(self, timeout: float) -> None:
+        """Nothing has happened."""
+
+    def purge(self) -> None:
+        """Nothing is on its way."""
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch, settings: Any) -> SlowKafka:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, **NOWHERE}
+    kafka = SlowKafka()
+    monkeypatch.setattr("time.monotonic", lambda: kafka.now)
+    monkeypatch.setattr(clients, "make", lambda *_: kafka)
+    return kafka
+
+
+def test_to_connect_to_a_slow_kafka_takes_no_longer_than_was_said(slow: SlowKafka) -> None:
+    Producer(config.producer_options()).connect(1.0)
+    assert slow.waits == pytest.approx([1.0, 0.1])
+
+
+def test_to_create_a_topic_in_a_slow_kafka_takes_no_longer_than_was_said(
+    slow: SlowKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def create(admin: object, specs: object, broker_count: int, timeout: float) -> set[str]:
+        waits.append(timeout)
+        return {"numbers"}
+
+    monkeypatch.setattr(topics, "create", create)
+    numbers()
+    assert topics.create_missing({"numbers"}, 1.0) == {"numbers"}
+    assert waits == pytest.approx([0.1])
 
 
 def test_who_waits_for_another_thread_waits_no_longer_than_was_said(really: None) -> None:

@@ -73,7 +73,9 @@ _ALL_CLOSED = (
     "settings.DJANGO_EVENTS['KAFKA']"
 )
 
-_DIFFERS_EACH_TIME = re.compile(r"^\w+://\S+: | \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)$")
+_DIFFERS_EACH_TIME = re.compile(
+    r"^\w+://\S+: | from broker \S+(?=: )| \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)$"
+)
 """Which broker it was, and how long it took: with it each try would look like news."""
 
 _OPTIONS_AT_FAULT = tuple(

@@ -29,26 +29,26 @@ ROW_ERRORS = frozenset(
         KafkaError.INVALID_MSG,
         KafkaError.INVALID_MSG_SIZE,
         KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.RECORD_LIST_TOO_LARGE,
         KafkaError._INVALID_ARG,
     }
 )
-"""Refusals that say something about the record itself: sending it again will not help."""
+"""Refusals that say something about the record itself: sending it again will not help. Its time is not its own: it is
+that at which it is sent."""
 
-TOPIC_ERRORS = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_EXCEPTION,
-        KafkaError.POLICY_VIOLATION,
-    }
-)
-"""Refusals of the topic as a whole."""
+TOPIC_ERRORS = frozenset({KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+"""Refusals of the topic as a whole, by the client. Whatever a broker answers is one, too, unless it is about the
+record: it says nothing of other topics, and what passes by itself librdkafka keeps to itself."""
+
+_CONSEQUENCES = frozenset({KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+"""What becomes of the other records after a fatal error of the client: it says nothing of why."""
+
+_CODES_OF_THE_CLIENT = range(-200, -99)  # RD_KAFKA_RESP_ERR__BEGIN to __END in rdkafka.h
 
 WARMING = 0.5
 """Seconds that Kafka has for the second answer to a new producer."""
+
+_MOMENT = 0.001  # seconds; to librdkafka 0 can mean for ever
 
 AFTER_FATAL = 1.0
 """Seconds for which reports are waited for after a fatal error of the client."""
@@ -110,12 +110,13 @@ class Producer:
 
         Raises BrokerUnavailable if there is no answer within ``timeout`` seconds; the first time it asks twice.
         """
+        deadline = time.monotonic() + timeout
         metadata = self._ask(timeout)
         if not self._is_warm:
             # librdkafka asks for the producer's id 500 ms after it is made, unless an answer reaches it while it is
             # connected. The first answer may have come too early for that.
             with suppress(BrokerUnavailable):  # it has answered: this is about half a second, not about whether it does
-                metadata = self._ask(min(timeout, WARMING))
+                metadata = self._ask(max(min(deadline - time.monotonic(), WARMING), _MOMENT))
             self._is_warm = True
         there = {name: topic for name, topic in metadata.topics.items() if topic.error is None}
         self._leaderless = {name: _leaderless(topic) for name, topic in there.items()}
@@ -126,7 +127,8 @@ class Producer:
         try:
             return self._client.list_topics(timeout=timeout)
         except KafkaException as error:
-            self._client.poll(0)
+            with suppress(KafkaException, SystemError):  # a fatal error, such as that we may not produce
+                self._client.poll(0)
             raise BrokerUnavailable(no_answer(error, self._last_error)) from error
 
     def knows(self, topic: str) -> bool:
@@ -153,12 +155,12 @@ class Producer:
         if not trouble and self._all_are_acknowledged():
             self._first_records.have_arrived(first)
             trouble = self._exchange(others, deadline)
-        result = _sorted(self._reports)
+        result, consequences = _sorted(self._reports)
         if len(self._reports) < self._produced:
-            if not trouble and not result.failure:
+            if not trouble and not result.failure and not consequences:
                 result.silent = self._unreported([*first, *others])
-            trouble.append(f"no acknowledgement within {timeout:g} s{self._what_is_to_be_mended()}")
-        result.other_errors.extend(trouble)
+            trouble.append(f"no acknowledgement in time{self._what_is_to_be_mended()}")
+        result.other_errors += [*trouble, *consequences]
         self.spent = bool(result.failure)
         return result
 
@@ -261,7 +263,7 @@ def _text(error: BaseException) -> str:
     if isinstance(error, BufferError):
         return "librdkafka's queue stayed full"
     cause = error.__cause__ if isinstance(error, SystemError) else error  # a callback met an error that was pending
-    return cause.args[0].str() if isinstance(cause, KafkaException) else repr(error)
+    return explained(cause.args[0]) if isinstance(cause, KafkaException) else repr(error)
 
 
 def _append_report(reports: list[_Report], token: int, topic: str, error: KafkaError | None, _message: object) -> None:
@@ -269,15 +271,17 @@ def _append_report(reports: list[_Report], token: int, topic: str, error: KafkaE
     reports.append((token, topic, error))
 
 
-def _sorted(reports: list[_Report]) -> Deliveries:
+def _sorted(reports: list[_Report]) -> tuple[Deliveries, list[str]]:
+    """What became of the records; and what is only the consequence of something else."""
     result = Deliveries()
+    consequences: list[str] = []
     for token, topic, error in reports:
         if error is None:
             result.acknowledged.append(token)
         elif error.code() in ROW_ERRORS:
             result.row_errors[token] = error.str()
-        elif error.code() in TOPIC_ERRORS:
+        elif error.code() in TOPIC_ERRORS or error.code() not in _CODES_OF_THE_CLIENT:
             result.topic_errors[topic] = error.str()
         else:
-            result.other_errors.append(error.str())
-    return result
+            (consequences if error.code() in _CONSEQUENCES else result.other_errors).append(error.str())
+    return result, consequences

@@ -4,6 +4,7 @@ Blocking; every wait is bounded. Thread-safe: each call uses a client of its own
 """
 
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -24,8 +25,9 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     """Create those of the topics that are declared and absent; return the names of those that exist afterwards.
 
     Idempotent. Raises BrokerUnavailable if Kafka does not answer within ``timeout`` seconds. A topic that
-    cannot be created is logged and missing from the answer; it holds up no other.
+    cannot be created, or not within that time, is logged and missing from the answer; it holds up no other.
     """
+    deadline = time.monotonic() + timeout
     admin, last_error = client()
     wanted = set(topics)
     found = metadata(admin, last_error, timeout)
@@ -33,7 +35,7 @@ def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     missing = [declared for name in sorted(wanted - present) if (declared := spec.declared(name))]
     if not missing or not settings.AUTO_CREATE_TOPICS:
         return frozenset(wanted & present)
-    created = create(admin, missing, len(found.brokers), timeout)
+    created = create(admin, missing, len(found.brokers), max(deadline - time.monotonic(), 0.001))
     return frozenset(wanted & (present | created))
 
 
