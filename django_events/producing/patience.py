@@ -6,16 +6,16 @@ then is sent again, and may arrive twice: so it is far longer than a busy Kafka 
 
 
 class Patience:
-    """Doubles while nothing is acknowledged, so that a slow Kafka is waited for in the end, and halves when Kafka is
-    quick again. Owned by one thread."""
+    """Doubles while it is too short, so that a slow Kafka is waited for in the end, and halves when Kafka is quick.
+    Owned by one thread."""
 
     def __init__(self) -> None:
         self.seconds = SHORTEST
         """How long the next round waits at most."""
 
-    def learn(self, *, acknowledged: int, seconds: float) -> None:
-        """A round has waited so many seconds for so many acknowledgements."""
-        if not acknowledged:
+    def learn(self, *, was_short: bool, seconds: float) -> None:
+        """A round has waited so many seconds for its acknowledgements, and whether that was too short for them."""
+        if was_short:
             self.seconds = min(self.seconds * 2, LONGEST)
         elif seconds < self.seconds / 4:
             self.seconds = max(self.seconds / 2, SHORTEST)
