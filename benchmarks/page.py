@@ -1,38 +1,53 @@
 """Writes the figures of a page from a file of results: tables in Markdown, and charts in a folder beside the page.
 
+What the file has nothing of keeps the figures that the page has. Each table tells when it was measured.
+
 usage: python -m benchmarks.page FILE [PAGE]
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from benchmarks.charts import bar_chart
 from benchmarks.report import number
 from benchmarks.result import Costs, Result, load
-from tests.pages import write_between
+from tests.pages import read_between, write_between
 
 PAGE = Path("docs/performance.md")
 CHARTS = "images/performance"
 """The folder of the charts, beside the page."""
 
+TITLE = "### "
+
 HEAD = """| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 | MB | SQL | Log | Dead |
 |---|---:|---:|---:|---|---|---:|---:|---:|"""
 
 
-def figures(results: Sequence[Result], folder: Path) -> str:
-    """Tables of all results, and a chart of each unit of a scenario, which is written below the folder."""
+def figures(results: Sequence[Result], folder: Path, before: str = "") -> str:
+    """Tables of all results, and a chart of each unit of a scenario, which is written below the folder.
+
+    ``before`` are the figures until now; those of which there are no new ones stay.
+    """
     (folder / CHARTS).mkdir(parents=True, exist_ok=True)
-    parts = [_about(results)]
+    sections = dict(_sections(before))
+    about = _about(results)
     for (scenario, unit), found in groupby(results, key=lambda result: (result.scenario, result.unit)):
         same_unit = list(found)
         chart = f"{CHARTS}/{scenario}-{unit.replace('/', '-per-')}.svg"
         (folder / chart).write_text(bar_chart(same_unit))
         table = "\n".join([HEAD, *map(_row, same_unit)])
-        parts += [f"### {scenario}, {unit}", f"![{scenario} in {unit}]({chart})", table]
-    return "\n\n".join(parts)
+        sections[f"{scenario}, {unit}"] = f"![{scenario} in {unit}]({chart})\n\n{table}\n\n{about}"
+    return "\n\n".join(f"{TITLE}{title}\n\n{section}" for title, section in sections.items())
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """The title of each section, and what is below."""
+    for section in text.split(TITLE)[1:]:
+        title, _, below = section.partition("\n")
+        yield title, below.strip()
 
 
 def _about(results: Sequence[Result]) -> str:
@@ -76,7 +91,8 @@ def main(arguments: Sequence[str]) -> None:
         results = load(options.file)
         if not results:
             raise ValueError(f"{options.file} has no results")
-        write_between(options.page, "figures", figures(results, options.page.parent))
+        before = read_between(options.page, "figures")
+        write_between(options.page, "figures", figures(results, options.page.parent, before))
     except (OSError, ValueError) as error:
         parser.error(str(error))
 

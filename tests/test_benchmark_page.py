@@ -49,6 +49,15 @@ def test_a_page_gets_the_figures_of_a_file_and_charts_beside_it(tmp_path: Path) 
     assert "2 processes" in (tmp_path / "images/performance/drain-events-per-s.svg").read_text()
 
 
+def test_what_a_file_has_nothing_of_keeps_its_figures(tmp_path: Path) -> None:
+    before = figures([some_result(), some_result(scenario="latency", unit="ms", product=1.0)], tmp_path)
+    text = figures([some_result(scenario="latency", unit="ms", product=2.0)], tmp_path, before)
+    drain, latency = text.split("### ")[1:]
+    assert f"### {drain.strip()}" in before
+    assert "| 2 ms |" in latency and "| 1 ms |" not in text
+    assert drain.count("Measured") == latency.count("Measured") == 1
+
+
 def test_a_page_without_place_for_figures_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, written = tmp_path / "results.json", tmp_path / "performance.md"
     result.save([some_result()], file)
