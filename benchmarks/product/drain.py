@@ -23,7 +23,7 @@ def run(clock: Clock) -> dict[str, Any]:
         sent += result.sent
         if result.unanswered:
             raise RuntimeError(result.unanswered)
-        if not result.sent and not result.left:
+        if not (result.sent or result.left or result.busy):
             break
         if not result.sent:
             time.sleep(0.01)  # the rest is in the hands of another process
