@@ -1,7 +1,7 @@
 """A topic that Kafka does not let us read: nobody says that it has begun, nothing old is read, and gaps are told."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, cast
 
 import pytest
 from confluent_kafka.admin import AclOperation
@@ -61,6 +61,46 @@ def test_a_topic_that_was_not_there_and_then_hidden_is_new_from_its_first_record
     hidden = looked(absent.place, NO)
     shown = looked(hidden.place, MADE, first=(0, 4))
     assert (shown.place.offsets, shown.gaps) == ({FIRST: 0}, [])
+
+
+class Showing:
+    """A Kafka that shows some topics, each partition with its oldest record and its end, and what is read of it."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {TOPIC: MADE}
+        self.read: list[dict[Partition, int]] = []
+
+    def look(self, wanted: Any) -> dict[str, Any]:
+        return self.shown
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 5))
+
+    def assign(self, offsets: Mapping[Partition, int]) -> None:
+        self.read.append(dict(offsets))
+
+
+class Wanting:
+    topics = (TOPIC,)
+    is_full = False
+
+
+def test_a_topic_that_is_not_shown_when_a_record_is_missed_is_read_on_when_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """librdkafka reads the partition no more until it is told to."""
+    monkeypatch.setattr(topics, "create_missing", lambda *_, **__: None)
+    kafka = Showing()
+    reading = reader.Reader([cast(Any, Wanting())], lambda _: None, lambda _: None)
+    reading._look(cast(Any, kafka))
+    reading._not_there(FIRST)
+    kafka.shown = {}
+    reading._look(cast(Any, kafka))
+    assert kafka.read == [{FIRST: 5}]
+    kafka.shown = {TOPIC: MADE}
+    reading._look(cast(Any, kafka))
+    reading._look(cast(Any, kafka))
+    assert kafka.read == [{FIRST: 5}, {FIRST: 5}]
 
 
 # ── on real Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────

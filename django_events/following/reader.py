@@ -251,7 +251,6 @@ class Reader(threading.Thread):
                 logger.warning("The reader of broadcast events is at work again")
             self._failures = 0
             self.trouble = ". ".join(map(str, self.refused.values()))
-            self._lost.clear()
             self._looks.made(number, self._wanting.keys() - self.refused.keys())
             self._looked_at = time.monotonic()
             self._look_due = self._looked_at + (min(REFUSED, LOOK_EVERY) if self.refused else LOOK_EVERY)
@@ -273,6 +272,8 @@ class Reader(threading.Thread):
                 self._say_missed(gap)
             follower.assign(change.place.offsets)
         self._place = change.place
+        shown = {topic for topic, now in found.items() if isinstance(now, TopicInKafka)}
+        self._lost = {each for each in self._lost & change.place.offsets.keys() if each.topic not in shown}
         self.refused = {
             topic: now for topic, now in found.items() if topic in self._wanting and isinstance(now, KafkaRefused)
         }
