@@ -21,6 +21,7 @@ from django_events.producing.immediate import immediate
 from tests.broker import Broker
 from tests.packages import Packages, build, has_source
 from tests.processes import Site
+from tests.refusing_kafka import RefusingKafka
 from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaServer
@@ -57,6 +58,15 @@ def broker(settings: Any) -> Broker:
     broker = Broker(os.environ["KAFKA_BOOTSTRAP_SERVERS"], f"t{uuid.uuid4().hex[:10]}.")
     use_broker(settings, broker)
     return broker
+
+
+@pytest.fixture
+def refusing_kafka(settings: Any, declarations: None) -> Iterator[RefusingKafka]:
+    """An embedded Kafka without topics; the settings point at it, and there are no tables."""
+    with RefusingKafka() as kafka:
+        servers = {"bootstrap.servers": kafka.bootstrap_servers}
+        settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": servers, "DATABASES": [], "PREFIX": ""}
+        yield kafka
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from types import TracebackType
 
 import confluent_kafka
 
-COORDINATOR_LOAD_IN_PROGRESS, NOT_ENOUGH_REPLICAS, CLUSTER_AUTHORIZATION_FAILED = 14, 19, 31
+COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, NOT_ENOUGH_REPLICAS, CLUSTER_AUTHORIZATION_FAILED = 14, 16, 19, 31
 """The error codes of answers (Kafka protocol, error codes)."""
 
 _NODE = ctypes.c_int32(1)
-_PRODUCE, _OFFSET_COMMIT, _INIT_PRODUCER_ID = 0, 8, 22
+_PRODUCE, _OFFSET_COMMIT, _OFFSET_FETCH, _INIT_PRODUCER_ID = 0, 8, 9, 22
 _PRODUCER = 0
 
 
@@ -41,9 +41,13 @@ class RefusingKafka:
         node = _NODE if leads else ctypes.c_int32(-1)
         self._library.rd_kafka_mock_partition_set_leader(self._cluster, topic.encode(), ctypes.c_int32(partition), node)
 
-    def refuse_commit(self, code: int, after: float) -> None:
+    def refuse_commit(self, code: int, after: float = 0) -> None:
         """Answer the next commit of offsets with this error, so many seconds late."""
         self._refuse(_OFFSET_COMMIT, code, after)
+
+    def refuse_offsets(self, code: int) -> None:
+        """Answer the next question for committed offsets with this error."""
+        self._refuse(_OFFSET_FETCH, code, 0)
 
     def refuse_records(self, code: int, after: float = 0) -> None:
         """Answer the next request that brings records with this error, so many seconds late, and take none of them.

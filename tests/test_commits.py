@@ -1,4 +1,4 @@
-"""A group's committed offsets never go back, whatever its coordinator answers."""
+"""A group reads on, and its committed offsets never go back, whatever its coordinator answers."""
 
 import threading
 from collections.abc import Iterator
@@ -11,22 +11,14 @@ from confluent_kafka import TopicPartition
 from django_events import ConsumerGroup, Event, OnFailure, Service, Topic
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.limits import Limits
+from django_events.kafka import consumer as kafka_consumer
 from django_events.kafka.consumer import Consumer
-from django_events.kafka.record import Partition
-from tests.refusing_kafka import COORDINATOR_LOAD_IN_PROGRESS, RefusingKafka
+from django_events.kafka.record import Partition, ReceivedRecord
+from tests.refusing_kafka import COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, RefusingKafka
 from tests.waiting import wait_for
 
 Payload = dict[str, Any]
 PLACE = Partition("orders", 0)
-
-
-@pytest.fixture
-def kafka(settings: Any, declarations: None) -> Iterator[RefusingKafka]:
-    with RefusingKafka() as kafka:
-        servers = {"bootstrap.servers": kafka.bootstrap_servers}
-        settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": servers, "DATABASES": [], "PREFIX": ""}
-        kafka.create(PLACE.topic)
-        yield kafka
 
 
 @pytest.fixture
@@ -49,45 +41,111 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], list[int]]:
     return asked, answered
 
 
+class Sales:
+    """A group, and what it has handled."""
+
+    def __init__(self, kafka: RefusingKafka) -> None:
+        servers = {"bootstrap.servers": kafka.bootstrap_servers}
+        self._producer = confluent_kafka.Producer(servers)
+        self._looking = confluent_kafka.Consumer(servers | {"group.id": "sales"})
+        self.group = ConsumerGroup("sales")
+        self.handled: list[Event[Payload]] = []
+        kafka.create(PLACE.topic)
+
+        @self.group.idempotent(Topic(PLACE.topic, Payload), on_failure=OnFailure.DISCARD)
+        def bill(event: Event[Payload]) -> None:
+            self.handled.append(event)
+
+    def sell(self) -> None:
+        self._producer.produce(PLACE.topic, b"{}", b"a", PLACE.number)
+        self._producer.flush()
+
+    def committed(self) -> int:
+        (found,) = self._looking.committed([TopicPartition(*PLACE)], timeout=10)
+        return int(found.offset)
+
+    def close(self) -> None:
+        self._looking.close()
+
+
+@pytest.fixture
+def sales(refusing_kafka: RefusingKafka) -> Iterator[Sales]:
+    sales = Sales(refusing_kafka)
+    yield sales
+    sales.close()
+
+
 def test_a_commit_that_was_refused_for_the_moment_does_not_take_the_offset_back(
-    kafka: RefusingKafka, commits: tuple[list[int], list[int]]
+    refusing_kafka: RefusingKafka, sales: Sales, commits: tuple[list[int], list[int]]
 ) -> None:
     asked, answered = commits
-    sales = ConsumerGroup("sales")
-    handled: list[Event[Payload]] = []
-
-    @sales.idempotent(Topic(PLACE.topic, Payload), on_failure=OnFailure.DISCARD)
-    def bill(event: Event[Payload]) -> None:
-        handled.append(event)
-
-    producer = confluent_kafka.Producer({"bootstrap.servers": kafka.bootstrap_servers})
-    looking = confluent_kafka.Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "sales"})
 
     def sell() -> None:
         """One event, until it is handled."""
-        before = len(handled)
-        producer.produce("orders", b"{}", b"a", 0)
-        producer.flush()
-        wait_for(lambda: len(handled) > before)
+        before = len(sales.handled)
+        sales.sell()
+        wait_for(lambda: len(sales.handled) > before)
 
-    def committed() -> int:
-        (found,) = looking.committed([TopicPartition(*PLACE)], timeout=10)
-        return int(found.offset)
-
-    service = Service([sales], limits=Limits(commit_interval=0.1))
+    service = Service([sales.group], limits=Limits(commit_interval=0.1))
     service.begin()  # it does not ask whether all is assigned, which this Kafka does not know
     try:
         sell()
-        wait_for(lambda: committed() == 1)
-        kafka.refuse_commit(COORDINATOR_LOAD_IN_PROGRESS, after=1.0)
+        wait_for(lambda: sales.committed() == 1)
+        refusing_kafka.refuse_commit(COORDINATOR_LOAD_IN_PROGRESS, after=1.0)
         sell()
         wait_for(lambda: 2 in asked)
         sell()
         wait_for(lambda: 2 in answered)
-        wait_for(lambda: committed() == 3, timeout=20)
+        wait_for(lambda: sales.committed() == 3, timeout=20)
     finally:
         assert service.stop(30)
-        looking.close()
+
+
+class Listening:
+    """Hears of the assignment."""
+
+    def __init__(self) -> None:
+        self.has: list[Partition] = []
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        self.has = partitions
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """Nothing is committed."""
+
+    lost = revoked
+
+
+def test_the_commit_before_partitions_are_given_up_comes_after_one_that_was_refused_for_the_moment(
+    refusing_kafka: RefusingKafka, sales: Sales, commits: tuple[list[int], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_consumer, "MADE_AGAIN", 3.0)  # also on a machine that is busy with other things
+    _, answered = commits
+    listening = Listening()
+    consumer = Consumer("sales", [PLACE.topic], listening)
+    try:
+        wait_for(lambda: consumer.poll(0.1) or listening.has)
+        refusing_kafka.refuse_commit(COORDINATOR_LOAD_IN_PROGRESS, after=0.5)
+        consumer.commit({PLACE: 2}, wait=False)
+        consumer.commit({PLACE: 3}, wait=True)
+        wait_for(lambda: consumer.poll(0.1) or 2 in answered)
+        assert sales.committed() == 3
+    finally:
+        consumer.close()
+
+
+def test_a_group_reads_although_a_coordinator_that_has_moved_refuses_to_tell_its_offsets(
+    refusing_kafka: RefusingKafka, sales: Sales
+) -> None:
+    """librdkafka asks once, and then never reads what it has been assigned."""
+    refusing_kafka.refuse_offsets(NOT_COORDINATOR)
+    sales.sell()
+    service = Service([sales.group])
+    service.begin()
+    try:
+        wait_for(lambda: sales.handled)
+    finally:
+        assert service.stop(30)
 
 
 class Committing:
@@ -105,9 +163,40 @@ class Committing:
         self.asked.append(wait)
 
 
-def test_letters_are_not_committed_before_an_earlier_commit_is_answered_unless_they_are_given_up() -> None:
+def test_letters_are_not_committed_before_an_earlier_commit_is_answered_unless_they_are_given_up(
+    declarations: None,
+) -> None:
     reader, consumer = LetterReader(ConsumerGroup("sales"), threading.Event()), Committing()
     reader._consumer, reader._next = cast(Any, consumer), {PLACE: 7}
     reader._commit(wait=False)
     reader._commit(wait=True)
     assert consumer.asked == [True]
+
+
+class GivingUp:
+    """A consumer that has a letter, and then hears that its partition is another's."""
+
+    is_committing = False
+
+    def __init__(self, reader: LetterReader, letter: ReceivedRecord) -> None:
+        self._reader = reader
+        self._letters = [letter]
+
+    def take_uncommitted(self) -> set[Partition]:
+        return set()
+
+    def poll(self, timeout: float) -> ReceivedRecord | None:
+        if self._letters:
+            return self._letters.pop()
+        self._reader.revoked([PLACE])
+        return None
+
+
+def test_a_letter_that_came_just_before_its_partition_was_given_up_is_left_to_who_has_it_now(
+    declarations: None,
+) -> None:
+    """To commit it would take the other's offset back, now or when this reader stops."""
+    reader = LetterReader(ConsumerGroup("sales"), threading.Event())
+    letter = ReceivedRecord(PLACE, 7, None, None, [], None)
+    reader._consumer = cast(Any, GivingUp(reader, letter))
+    assert reader._poll() == []

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,19 +185,16 @@ def test_two_processes_that_start_at_once_begin_at_one_place(readers_from: Reade
 
 
 class Overtaken:
-    """A client in whose group another process commits an offset for all partitions, right after it was first asked."""
+    """A client in whose group another process commits an offset for all partitions, right after it was asked twice. It
+    has no ``list_topics``: in a callback that would end the process."""
 
     def __init__(self) -> None:
-        self.offset = -1001
+        self.offsets = [-1001, -1001]
         self.commits: list[Any] = []
 
-    def list_topics(self, topic: str, timeout: float) -> Any:
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None, 1: None})})
-
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        answer = [TopicPartition(each.topic, each.partition, self.offset) for each in partitions]
-        self.offset = 7
-        return answer
+        offset = self.offsets.pop() if self.offsets else 7
+        return [TopicPartition(each.topic, each.partition, offset) for each in partitions]
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
         return (0, 9)
@@ -207,17 +203,20 @@ class Overtaken:
         self.commits.append(arguments)
 
 
-def test_where_another_process_has_begun_meanwhile_is_where_the_group_has_begun() -> None:
+def test_where_another_process_has_begun_meanwhile_is_where_the_group_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     client, assigned = Overtaken(), [TopicPartition("orders", 0)]
+    monkeypatch.setattr(starting, "_partitions_of", lambda *_: [*assigned, TopicPartition("orders", 1)])
     begins = starting.first_offsets(client, assigned, "latest") or []
-    assert [each.offset for each in begins] == [assigned[0].offset]
-    assert not client.commits
+    assert [each.offset for each in begins] == [7]
+    assert not client.commits and not client.offsets
 
 
 class Silent:
     """A client to which Kafka does not say anything."""
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
@@ -231,7 +230,7 @@ def test_a_kafka_that_never_says_where_to_begin_ends_the_group(monkeypatch: pyte
 def test_a_group_that_is_to_stop_does_not_wait_for_kafka_to_say_where_to_begin() -> None:
     answers = iter([False, False, True])
     assigned = [TopicPartition("orders", 0)]
-    assert starting.first_offsets(Silent(), assigned, "latest", lambda: next(answers)) is None
+    assert starting.first_offsets(Silent(), assigned, "latest", is_stopping=lambda: next(answers)) is None
 
 
 @pytest.mark.kafka

@@ -57,6 +57,8 @@ class LetterReader(threading.Thread):
         self._stopping = threading.Event()
         what = f"Bringing in the dead letters of group {group.name}"
         self._trouble = Trouble("dead_letter_table", what, logger, OUTAGE, group=group.name)
+        self._polled: list[ReceivedRecord] = []
+        """What is about to be brought in."""
         self._next: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
         self._commit_due = 0.0
@@ -81,7 +83,13 @@ class LetterReader(threading.Thread):
                 self._turned_at = time.monotonic()
                 if self._stopping.is_set():
                     return
-            self._consumer = Consumer(names.dead_letter_group(self._group.name), self._sources, self, of_letters=True)
+            self._consumer = Consumer(
+                names.dead_letter_group(self._group.name),
+                self._sources,
+                self,
+                of_letters=True,
+                is_stopping=self._stopping.is_set,
+            )
             try:
                 while not self._stopping.is_set():
                     self._bring_in(self._poll())
@@ -98,15 +106,15 @@ class LetterReader(threading.Thread):
 
     def _poll(self) -> list[ReceivedRecord]:
         """What Kafka has now, up to a bound; waits a moment if that is nothing."""
-        records: list[ReceivedRecord] = []
+        self._polled = []
         timeout = LONGEST_POLL
         self._turned_at = time.monotonic()
-        while len(records) < AT_ONCE and (record := self._consumer.poll(timeout)):
-            records.append(record)
+        while len(self._polled) < AT_ONCE and (record := self._consumer.poll(timeout)):
+            self._polled.append(record)
             timeout = 0.0
-        if not records:
+        if not self._polled:
             close_obsolete_connections()
-        return records
+        return self._polled
 
     def _bring_in(self, records: Sequence[ReceivedRecord]) -> None:
         """Have the records in the table, however long the database is away; then let their offsets pass."""
@@ -187,7 +195,9 @@ class LetterReader(threading.Thread):
         self.lost(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
-        """Another process reads them now."""
+        """Another process reads them now, also what was polled and is not brought in: with its offsets here, a later
+        commit would take the group back."""
+        self._polled = [record for record in self._polled if record.partition not in partitions]
         for partition in partitions:
             self._next.pop(partition, None)
             self._committed.pop(partition, None)

@@ -54,6 +54,10 @@ CONSUMER_FIXED: dict[str, Any] = {
     "isolation.level": "read_committed",
 }
 
+AT_THE_BEGINNING = ("earliest", "smallest", "beginning")
+AT_THE_END = ("latest", "largest", "end")
+"""Values of ``auto.offset.reset``; any other one begins nowhere."""
+
 FOLLOWERS = "django-events.broadcast"
 """In place of a group, for consumers that are in none: whose access rights are used."""
 

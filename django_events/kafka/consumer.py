@@ -23,8 +23,12 @@ logger = logging.getLogger("django_events.kafka")
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
 
-LONGEST_COMMIT = 60.0
-"""Seconds after which the answer to a commit is not waited for any more: librdkafka gives up before."""
+LONGEST_COMMIT = 300.0
+"""Seconds after which the answer to a commit is not waited for any more: librdkafka gives up before. It waits for a
+coordinator that hangs three times, for a minute each (``socket.timeout.ms``)."""
+
+MADE_AGAIN = 0.5
+"""Seconds within which librdkafka has made a refused commit again: after 0.1 and 0.2 more, give or take a fifth."""
 
 NOTHING_KNOWN = -1
 
@@ -57,8 +61,9 @@ class Consumer:
     ) -> None:
         """Subscribe. Raises SettingsError for options that lose events. Does not wait for Kafka.
 
-        ``start`` is where the group begins where it has no offset yet. Kafka is asked for that in ``poll``, for up to a
-        minute; if ``is_stopping`` says so meanwhile, the listener does not hear of what is assigned.
+        ``start`` is where the group begins where it has no offset yet. Kafka is asked for the group's offsets in
+        ``poll``, for up to a minute; if ``is_stopping`` says so meanwhile, the listener does not hear of what is
+        assigned.
         """
         options_of = config.letter_consumer_options if of_letters else config.consumer_options
         self._troubles = Troubles(f"Group {group}")
@@ -73,12 +78,13 @@ class Consumer:
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
+        self._reset = str(options["auto.offset.reset"]).lower()
         self._is_stopping = is_stopping
         self._is_incremental = config.shares_by_increments(options)
         self._names: dict[str, str] = {}
         self._client.subscribe(
             [names.on_wire(topic) for topic in topics],
-            on_assign=self._tell(listener.assigned, self._begin_at if start != "earliest" else None),
+            on_assign=self._tell(listener.assigned, self._begin_at),
             on_revoke=self._tell(listener.revoked),
             on_lost=self._tell(listener.lost),
         )
@@ -135,9 +141,19 @@ class Consumer:
 
         The partitions of a failed commit appear in ``take_uncommitted``, with ``wait`` at once, else later.
         """
-        wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
         if not wait:
             self._unanswered, self._asked_at = dict(offsets), time.monotonic()
+            self._commit(offsets, wait=False)
+            return
+        overtakes = self.is_committing and any(self._unanswered.get(each, at) < at for each, at in offsets.items())
+        self._commit(offsets, wait=True)
+        if overtakes:  # Kafka has answered what was before, but it may come once more; ours is to be the last
+            time.sleep(MADE_AGAIN)
+            self._unanswered = {}
+            self._commit(offsets, wait=True)
+
+    def _commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
         try:
             answers = self._client.commit(offsets=wanted, asynchronous=not wait)
         except KafkaException as error:
@@ -161,7 +177,7 @@ class Consumer:
 
     def _begin_at(self, partitions: list[TopicPartition]) -> bool:
         """Take these partitions on where the group is, or where it is to begin; False if it is to stop instead."""
-        offsets = first_offsets(self._client, partitions, self._start, self._is_stopping)
+        offsets = first_offsets(self._client, partitions, self._start, self._reset, self._is_stopping)
         if offsets is None:
             return False
         assign = self._client.incremental_assign if self._is_incremental else self._client.assign

@@ -39,7 +39,7 @@ class Remaining:
         """``of``: the topics. Where the group has not begun, nothing is handled, wherever it will begin."""
         self._topics = list(of)
         reset = config.consumer_options(group)["auto.offset.reset"]
-        self._begins_at_oldest = reset not in ("latest", "largest", "end")
+        self._begins_at_oldest = reset not in config.AT_THE_END
         self._admin, self._last_error = topics.client()
         self._records = OldestRecords(group)
         self._offsets = CommittedOffsets(group)

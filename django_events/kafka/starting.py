@@ -1,16 +1,28 @@
-"""Where a group begins in partitions in which it has no offset yet."""
+"""Where a group reads in the partitions that it is assigned, also in those in which it has no offset yet.
+
+librdkafka 2.16 would ask for the group's offsets by itself, but not again where Kafka refuses that, as a coordinator
+does that has just moved: then it never reads those partitions, and only a line of the log tells of it (its issue 5586).
+So it is always told.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Literal, TypeAlias
 
 import confluent_kafka
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_STORED, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from django_events.exceptions import ConsumerFailed
+from django_events.exceptions import BrokerUnavailable, ConsumerFailed
+from django_events.kafka import config, topics
+from django_events.kafka.errors import LastError
 
 Start: TypeAlias = Literal["earliest", "latest"] | datetime
+
+Asking: TypeAlias = Callable[[], tuple[AdminClient, LastError]]
+"""Gives a client that asks, always the same."""
 
 ANSWER = 1.0
 """Seconds that Kafka has for one answer: how late a stop may be noticed."""
@@ -26,54 +38,74 @@ def first_offsets(
     client: confluent_kafka.Consumer,
     assigned: Sequence[TopicPartition],
     start: Start,
+    reset: str = "earliest",
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> list[TopicPartition] | None:
-    """The assigned partitions, with an offset where the group begins there for the first time; it is committed, so that
-    the beginning stays where it is. Blocks until Kafka answers, or the group is to stop: then it is None.
+    """The assigned partitions, each with the group's offset, or where the group begins there for the first time. With
+    another ``start`` than "earliest" that is committed, so that the beginning stays where it is; otherwise the
+    consumer's ``auto.offset.reset`` says where. Blocks until Kafka answers, or the group is to stop: then it is None.
 
     Raises ConsumerFailed if that takes longer than a minute: beginning elsewhere would lose or repeat events.
     """
+    asking = cache(topics.client)
     deadline = time.monotonic() + PATIENCE
     while not is_stopping():
         try:
-            return _first_offsets(client, assigned, start)
-        except KafkaException as error:
+            return _first_offsets(client, assigned, start, reset, asking)
+        except (KafkaException, BrokerUnavailable) as error:
             if time.monotonic() >= deadline:
-                reason = error.args[0].str()
+                reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
                 raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
             time.sleep(PAUSE)
     return None
 
 
 def _first_offsets(
-    client: confluent_kafka.Consumer, assigned: Sequence[TopicPartition], start: Start
+    client: confluent_kafka.Consumer, assigned: Sequence[TopicPartition], start: Start, reset: str, asking: Asking
 ) -> list[TopicPartition]:
-    new_topics, new_partitions = _without_offset(client, {each.topic for each in assigned})
-    begins = _beginnings(client, [each for each in new_partitions if each.topic in new_topics], start)
+    found = _committed(client, assigned)
+    if start != "earliest" and (new := {each.topic for each in found if each.offset < 0}):
+        _begin(client, _partitions_of(new, asking), start)
+        found = _committed(client, assigned)
+    if reset in config.AT_THE_END:
+        otherwise = OFFSET_END
+    else:
+        otherwise = OFFSET_BEGINNING if reset in config.AT_THE_BEGINNING else OFFSET_STORED
+    return [each if each.offset >= 0 else TopicPartition(each.topic, each.partition, otherwise) for each in found]
+
+
+def _begin(client: confluent_kafka.Consumer, partitions: Sequence[TopicPartition], start: Start) -> None:
+    """Commit where the group is to begin in those of the partitions in whose topics it has no offset at all. In a topic
+    that it has begun with, a new partition is read from its first event: nothing in it can be older than the group."""
+    found = _committed(client, partitions)
+    begun = {each.topic for each in found if each.offset >= 0}
+    begins = _beginnings(client, [each for each in found if each.topic not in begun], start)
     if begins:  # another process may have begun meanwhile: what it has committed stays
-        still_new = {(each.topic, each.partition) for each in _without_offset(client, new_topics)[1]}
+        still_new = {(each.topic, each.partition) for each in _committed(client, begins) if each.offset < 0}
         begins = [each for each in begins if (each.topic, each.partition) in still_new]
     if begins:
         client.commit(offsets=begins, asynchronous=False)
-    known = {(each.topic, each.partition): each for each in begins}
-    return [known.get((each.topic, each.partition), each) for each in assigned]
 
 
-def _without_offset(client: confluent_kafka.Consumer, topics: Iterable[str]) -> tuple[set[str], list[TopicPartition]]:
-    """The topics in which the group has no offset at all, and all partitions without one. In a topic that it has begun
-    with, a new partition is read from its first event: nothing in it can be older than the group."""
+def _partitions_of(wire_topics: Iterable[str], asking: Asking) -> list[TopicPartition]:
+    """All partitions of these topics, asked with a client of its own: ``list_topics`` of a consumer that is in ``poll``
+    has its next callback end the whole process (``CallState_get`` of confluent-kafka 2.16)."""
+    found = topics.metadata(*asking(), ANSWER).topics
     partitions = []
-    for topic in topics:
-        found = client.list_topics(topic, timeout=ANSWER).topics[topic]
-        if found.error:  # what is assigned exists: this node has not heard of it yet
-            raise KafkaException(found.error)
-        partitions += [TopicPartition(topic, number) for number in found.partitions]
-    answers = client.committed(partitions, timeout=ANSWER)
+    for topic in wire_topics:
+        if topic not in found or found[topic].error:  # what is assigned exists: this node has not heard of it yet
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        partitions += [TopicPartition(topic, number) for number in found[topic].partitions]
+    return partitions
+
+
+def _committed(client: confluent_kafka.Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    """The group's offset in each of these partitions; below zero where it has none."""
+    answers: list[TopicPartition] = client.committed(list(partitions), timeout=ANSWER) if partitions else []
     for each in answers:
         if each.error:
             raise KafkaException(each.error)
-    begun = {each.topic for each in answers if each.offset >= 0}
-    return set(topics) - begun, [TopicPartition(each.topic, each.partition) for each in answers if each.offset < 0]
+    return answers
 
 
 def _beginnings(
