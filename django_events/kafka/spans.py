@@ -79,7 +79,8 @@ class Reader:
             end = left.get(partition)
             if end is None:  # fetched before the partition was paused
                 continue
-            if error or polled.offset() + 1 >= end:
+            # A new leader of the partition shows at first less than there is: that is not the end.
+            if polled.offset() + (not error) >= end:
                 del left[partition]
                 self.client.pause([_on_wire(partition)])
             if not error and polled.offset() < end:
