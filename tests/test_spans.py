@@ -1,15 +1,19 @@
 """What lies between two offsets is read to its end."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import confluent_kafka
+import pytest
 from confluent_kafka import KafkaError
 
+from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
 from django_events.kafka.spans import Reader, Span
 from tests.refusing_kafka import RefusingKafka
 
 PLACE = Partition("orders", 0)
+Put: TypeAlias = Callable[[int], None]
 
 
 class Lagging:
@@ -29,8 +33,9 @@ class Lagging:
         return getattr(self._client, name)
 
 
-def test_the_end_that_a_new_leader_shows_at_first_is_not_taken_for_the_end(refusing_kafka: RefusingKafka) -> None:
-    """How far its followers are, and so what may be read, it knows only when they have asked it for more."""
+@pytest.fixture
+def put(refusing_kafka: RefusingKafka) -> Put:
+    """Have so many records more."""
     refusing_kafka.create(PLACE.topic)
     producer = confluent_kafka.Producer({"bootstrap.servers": refusing_kafka.bootstrap_servers})
 
@@ -39,6 +44,11 @@ def test_the_end_that_a_new_leader_shows_at_first_is_not_taken_for_the_end(refus
             producer.produce(PLACE.topic, b"{}", b"a", PLACE.number)
         producer.flush()
 
+    return put
+
+
+def test_the_end_that_a_new_leader_shows_at_first_is_not_taken_for_the_end(put: Put) -> None:
+    """How far its followers are, and so what may be read, it knows only when they have asked it for more."""
     put(5)
     reader = Reader("sales")
     reader.client = Lagging(reader.client, lambda: put(3))
@@ -46,3 +56,14 @@ def test_the_end_that_a_new_leader_shows_at_first_is_not_taken_for_the_end(refus
         assert [record.offset for record in reader.read([Span(PLACE, 0, 8)])] == [*range(8)]
     finally:
         reader.close()
+
+
+def test_a_record_that_a_new_leader_does_not_show_yet_is_looked_for_up_to_the_end(put: Put) -> None:
+    put(5)
+    records = OldestRecords("sales")
+    records._client = Lagging(records._client, lambda: put(1))
+    try:
+        assert records.of([Span(PLACE, 5, 6)], 60)[PLACE] is not False
+        assert records.of([Span(PLACE, 6, 6)], 60)[PLACE] is False
+    finally:
+        records.close()

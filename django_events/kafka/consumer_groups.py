@@ -17,6 +17,7 @@ from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.errors import LastError, answer_of
 from django_events.kafka.oldest_records import OldestRecords, Timestamp
 from django_events.kafka.record import Partition
+from django_events.kafka.spans import Span
 
 AT_ONCE = 16
 """Groups whose offsets are asked for at the same time: each question needs a client with connections of its own."""
@@ -252,7 +253,7 @@ def _partition_states(
 ) -> Iterator[PartitionState]:
     """``places`` has the committed, first and next offset of each partition."""
     lagging = {each: reads_on_at(*place) for each, place in places.items() if reads_on_at(*place) < place[2]}
-    oldest = records.at(lagging, timeout) if lagging else {}
+    oldest = records.of([Span(each, at, places[each][2]) for each, at in lagging.items()], timeout) if lagging else {}
     for partition, (committed, _, end) in places.items():
         found = oldest.get(partition)
         # Behind the last record there may be markers of transactions, which nobody ever reads.

@@ -7,6 +7,7 @@ from django_events.kafka import config, names, positions, topics
 from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
+from django_events.kafka.spans import Span
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
@@ -57,7 +58,7 @@ class Remaining:
         if self._bounds is None:
             self._bounds = self._first_bounds()
         behind = {each: at for each, at in self._next_offsets(self._bounds).items() if at < self._bounds[each][1]}
-        at_the_end = self._without_records(behind)
+        at_the_end = self._without_records(behind, self._bounds)
         self._before = behind
         left = {each: at for each, at in behind.items() if each not in at_the_end}
         self._bounds = {each: self._bounds[each] for each in left}
@@ -82,7 +83,7 @@ class Remaining:
         is_there = {each for each in bounds if committed.get(each, -1) >= bounds[each][0]}
         return {each: committed[each] if each in is_there else otherwise[each] for each in bounds}
 
-    def _without_records(self, behind: Mapping[Partition, int]) -> set[Partition]:
+    def _without_records(self, behind: Mapping[Partition, int], bounds: Mapping[Partition, Bounds]) -> set[Partition]:
         """Those of the partitions in which there is nothing to handle although the group is behind their end: Kafka has
         offsets for what is no record, as for the end of a transaction. Asked where the group stands still."""
         unclear = {
@@ -90,6 +91,7 @@ class Remaining:
             for each, at in behind.items()
             if self._before.get(each) == at and self._at_a_record.get(each) != at
         }
-        found = self._records.at(unclear, ANSWER) if unclear else {}
+        spans = [Span(each, at, bounds[each][1]) for each, at in unclear.items()]
+        found = self._records.of(spans, ANSWER) if spans else {}
         self._at_a_record |= {each: unclear[each] for each, time in found.items() if time is not False}
         return {each for each, time in found.items() if time is False}
