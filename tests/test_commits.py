@@ -134,6 +134,23 @@ def test_the_commit_before_partitions_are_given_up_comes_after_one_that_was_refu
         consumer.close()
 
 
+def test_the_commit_before_partitions_are_given_up_is_made_again_while_a_coordinator_takes_over(
+    refusing_kafka: RefusingKafka, sales: Sales, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka tries three times, for half a second."""
+    monkeypatch.setattr(kafka_consumer, "TAKING_OVER", 60.0)
+    listening = Listening()
+    consumer = Consumer("sales", [PLACE.topic], listening)
+    try:
+        wait_for(lambda: consumer.poll(0.1) or listening.has)
+        for _ in range(4):
+            refusing_kafka.refuse_commit(COORDINATOR_LOAD_IN_PROGRESS)
+        consumer.commit({PLACE: 3}, wait=True)
+        assert sales.committed() == 3
+    finally:
+        consumer.close()
+
+
 def test_a_group_reads_although_a_coordinator_that_has_moved_refuses_to_tell_its_offsets(
     refusing_kafka: RefusingKafka, sales: Sales
 ) -> None:

@@ -30,6 +30,10 @@ coordinator that hangs three times, for a minute each (``socket.timeout.ms``).""
 MADE_AGAIN = 0.5
 """Seconds within which librdkafka has made a refused commit again: after 0.1 and 0.2 more, give or take a fifth."""
 
+TAKING_OVER = 3.0
+"""Seconds for which a commit with ``wait`` is made again while a coordinator takes over. What is not committed then is
+handled again."""
+
 NOTHING_KNOWN = -1
 
 
@@ -145,22 +149,33 @@ class Consumer:
             self._unanswered, self._asked_at = dict(offsets), time.monotonic()
             self._commit(offsets, wait=False)
             return
-        overtakes = self.is_committing and any(self._unanswered.get(each, at) < at for each, at in offsets.items())
-        self._commit(offsets, wait=True)
-        if overtakes:  # Kafka has answered what was before, but it may come once more; ours is to be the last
+        overtakes = self.is_committing and any(self._unanswered.get(each, at) != at for each, at in offsets.items())
+        if self._commit_for_good(offsets) and overtakes:  # what was before may come once more: ours is to be the last
             time.sleep(MADE_AGAIN)
             self._unanswered = {}
-            self._commit(offsets, wait=True)
+            self._commit_for_good(offsets)
 
-    def _commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+    def _commit_for_good(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit with ``wait``, and longer than librdkafka tries where Kafka refuses only for the moment. Whether it is
+        committed."""
+        deadline = time.monotonic() + TAKING_OVER
+        while error := self._commit(offsets, wait=True):
+            if error.code() not in _FOR_THE_MOMENT or time.monotonic() >= deadline:
+                return False
+            time.sleep(LONGEST_POLL)
+        return True
+
+    def _commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> KafkaError | None:
+        """What is known at once of what went wrong."""
         wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
         try:
-            answers = self._client.commit(offsets=wanted, asynchronous=not wait)
+            answers = self._client.commit(offsets=wanted, asynchronous=not wait) or []
         except KafkaException as error:
             self._on_commit(error.args[0], wanted)
-        else:
-            if answers:
-                self._on_commit(None, answers)
+            return error.args[0]
+        if answers:
+            self._on_commit(None, answers)
+        return next((each.error for each in answers if each.error), None)
 
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the last answer had it, without asking; -1 if there was none."""
@@ -240,6 +255,16 @@ class Consumer:
         except KafkaException as error:  # not ours any more: the listener has heard, or will
             logger.debug("Group %s: %s", self._group, error.args[0].str())
 
+
+_FOR_THE_MOMENT = frozenset(
+    (
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    )
+)
+"""How a coordinator refuses a commit that is only taking over, or whose copies are."""
 
 _TWO_OF_ONE_ID = tuple(
     KafkaError(code).str() for code in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID)
