@@ -14,7 +14,7 @@ COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, NOT_ENOUGH_REPLICAS, CLUSTER_AUTH
 
 _NODE = ctypes.c_int32(1)
 _PRODUCE, _OFFSET_COMMIT, _OFFSET_FETCH, _INIT_PRODUCER_ID = 0, 8, 9, 22
-_PRODUCER = 0
+_PRODUCER = _NO_ERROR = 0
 
 
 class RefusingKafka:
@@ -59,6 +59,11 @@ class RefusingKafka:
     def refuse_producer(self, code: int) -> None:
         """Answer the next producer that asks for its id with this error."""
         self._refuse(_INIT_PRODUCER_ID, code, 0)
+
+    def delay_records(self, *seconds: float) -> None:
+        """Answer the next requests that bring records so many seconds late."""
+        for late in seconds:
+            self._refuse(_PRODUCE, _NO_ERROR, late)
 
     def stop(self) -> None:
         """Answer nothing more."""

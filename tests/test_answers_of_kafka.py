@@ -42,6 +42,20 @@ def test_what_kafka_cannot_take_at_that_moment_is_not_told_as_acknowledged(
     looking.close()
 
 
+@pytest.mark.parametrize(("delays", "were_coming"), [([0.5] * 100, True), ([0, 60], False)])
+def test_answers_that_come_too_late_are_told_from_those_that_do_not_come(
+    kafka: RefusingKafka, delays: list[float], were_coming: bool
+) -> None:
+    producer = Producer(config.producer_options() | {"batch.num.messages": 1})
+    producer.connect(30)
+    kafka.delay_records(*delays)
+    records = [(number, Record("orders", b"a", b"", [])) for number in range(100)]
+    deliveries = producer.send(records, 5)
+    producer.discard()
+    assert 1 <= len(deliveries.acknowledged) < len(records)
+    assert (deliveries.silent, deliveries.were_coming) == ({"orders"}, were_coming)
+
+
 def without_key(count: int) -> list[tuple[int, Record]]:
     return [(number, Record("orders", None, b"", [])) for number in range(count)]
 

@@ -77,6 +77,8 @@ class Deliveries:
     silent: set[str] = field(default_factory=set)
     """The topics of those that Kafka was given and had not answered about when the time was over, if nothing else went
     wrong."""
+    were_coming: bool = False
+    """Whether answers came until the end, so that those of ``silent`` are only late: in the second half of the time."""
 
     @property
     def failure(self) -> str | None:
@@ -103,6 +105,7 @@ class Producer:
         self._is_warm = False
         self._produced = 0
         self._reports: list[_Report] = []
+        self._reported_at = 0.0
         self.spent = False
 
     def connect(self, timeout: float) -> None:
@@ -159,6 +162,7 @@ class Producer:
         if len(self._reports) < self._produced:
             if not trouble and not result.failure and not consequences:
                 result.silent = self._unreported([*first, *others])
+                result.were_coming = self._reported_at > deadline - timeout / 2
             trouble.append(f"no acknowledgement in time{self._what_is_to_be_mended()}")
         result.other_errors += [*trouble, *consequences]
         self.spent = bool(result.failure)
@@ -245,12 +249,15 @@ class Producer:
         """
         trouble: list[str] = []
         while (seconds_left := deadline - time.monotonic()) > 0 and len(trouble) < _TROUBLE_BORNE:
+            before = len(self._reports)
             try:
                 if not self._client.flush(min(0.2, seconds_left)):
                     break
             except (KafkaException, SystemError) as error:
                 trouble.append(_text(error))
                 deadline = min(deadline, time.monotonic() + AFTER_FATAL)
+            if len(self._reports) > before:
+                self._reported_at = time.monotonic()
         return trouble
 
 

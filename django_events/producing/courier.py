@@ -85,7 +85,8 @@ class Courier:
         """Send the rows in their order; after the first failure no more, but for finding out which row is at fault."""
         started = time.monotonic()
         deliveries = self.connect().send(((row.id, _record_of(row)) for row in rows), self._patience.seconds)
-        self._patience.learn(was_short=_time_was_short(rows, deliveries), seconds=time.monotonic() - started)
+        was_short = not deliveries.acknowledged or deliveries.were_coming
+        self._patience.learn(was_short=was_short, seconds=time.monotonic() - started)
         sending = Sending(deliveries.acknowledged, topic_errors=deliveries.topic_errors)
         if deliveries.failure:
             self.close()
@@ -95,17 +96,6 @@ class Courier:
             sending.unanswered = deliveries.failure
             sending.silent = deliveries.silent
         return sending
-
-
-def _time_was_short(rows: Sequence[WaitingRow], deliveries: Deliveries) -> bool:
-    """Whether nothing came at all, or only a part of what a topic has: Kafka takes them, but has not got through them.
-
-    A topic of which nothing came, beside others, says nothing of time.
-    """
-    if not deliveries.silent or not deliveries.acknowledged:
-        return not deliveries.acknowledged
-    acknowledged = set(deliveries.acknowledged)
-    return any(row.topic in deliveries.silent for row in rows if row.id in acknowledged)
 
 
 def _record_of(row: WaitingRow) -> Record:
