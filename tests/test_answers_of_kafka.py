@@ -100,6 +100,15 @@ def test_what_kafka_refuses_is_the_record_or_else_its_topic(kafka: RefusingKafka
     )
 
 
+def test_an_event_larger_than_all_that_this_process_declares_is_for_kafka_to_refuse(kafka: RefusingKafka) -> None:
+    """It comes from newer code, whose declaration this process does not have, or not yet."""
+    producer = Producer(config.producer_options())
+    producer.connect(30)
+    deliveries = producer.send([(7, Record("orders", b"a", bytes(3_000_000), []))], 60)
+    producer.discard()
+    assert (deliveries.acknowledged, deliveries.failure) == ([7], None)
+
+
 def test_who_may_not_produce_at_all_is_told_so_in_the_same_words_each_time(kafka: RefusingKafka) -> None:
     kafka.refuse_producer(CLUSTER_AUTHORIZATION_FAILED)
     producer = Producer(config.producer_options())

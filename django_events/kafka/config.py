@@ -43,10 +43,15 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
 }
 _OF_CLASSIC_GROUPS = {"partition.assignment.strategy"}
 """Those of our defaults that cannot be set with ``group.protocol=consumer``."""
+
+LARGEST_RECORD = 1_000_000_000
+"""Bytes; the largest that librdkafka allows."""
+
 PRODUCER_FIXED: dict[str, Any] = {
     "acks": "all",
     "enable.idempotence": True,
     "message.timeout.ms": 0,  # never give a record up on time: the row would be lost from its place in the order
+    "message.max.bytes": LARGEST_RECORD,  # it is for Kafka to refuse an event that newer code has declared so large
 }
 CONSUMER_FIXED: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -60,9 +65,6 @@ AT_THE_END = ("latest", "largest", "end")
 
 FOLLOWERS = "django-events.broadcast"
 """In place of a group, for consumers that are in none: whose access rights are used."""
-
-LARGEST_RECORD = 1_000_000_000
-"""Bytes; the largest that librdkafka allows."""
 
 _SAME = {"-1": "all", "true": "true", "false": "false"}
 
@@ -89,21 +91,16 @@ def producer_options(*, gapless: bool = True, resolve: "Resolve | None" = None) 
 
     With ``gapless`` a batch that the broker refuses ends the producer instead of being overtaken by the next.
     """
-    fixed = PRODUCER_FIXED | {
-        "enable.gapless.guarantee": gapless,
-        "message.max.bytes": spec.largest_limit() + spec.HEADROOM,
-    }
+    fixed = PRODUCER_FIXED | {"enable.gapless.guarantee": gapless}
     # One record above a topic's limit fails its whole batch: no batch may be above the smallest limit.
     defaults = PRODUCER_DEFAULTS | {"batch.size": min(1_000_000, spec.smallest_limit())}
     return _merged(defaults, "KAFKA_PRODUCER", fixed, resolve)
 
 
 def letter_producer_options() -> dict[str, Any]:
-    """The options of a producer of dead letters, which may be larger than any event of ours; else as above."""
-    fixed = PRODUCER_FIXED | {
-        "enable.gapless.guarantee": False,  # no two letters of one key are ever on their way at once
-        "message.max.bytes": LARGEST_RECORD,  # their topics have limits of their own
-    }
+    """The options of a producer of dead letters; else as above."""
+    # Not gapless: no two letters of one key are ever on their way at once.
+    fixed = PRODUCER_FIXED | {"enable.gapless.guarantee": False}
     # Below the limit of every dead-letter topic, so that one letter above it fails no other.
     defaults = PRODUCER_DEFAULTS | {"batch.size": spec.HEADROOM}
     return _merged(defaults, "KAFKA_PRODUCER", fixed)
@@ -263,7 +260,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "'random' spreads the events of one key over partitions, which loses their order",
     ),
     "default.topic.config": (_never, "it would override options that keep events safe; give its options directly"),
-    "message.max.bytes": (_never, "it follows from the limits of the declared topics (Topic(…, max_bytes=…))"),
+    "message.max.bytes": (_never, "each topic has a limit of its own (Topic(…, max_bytes=…)), which send() looks at"),
     "enable.auto.commit": (_is("false"), "auto commit loses events that no handler has handled"),
     "enable.auto.offset.store": (_is("false"), "stored offsets would pass events that no handler has handled"),
     "isolation.level": (_is("read_committed"), "'read_uncommitted' hands aborted records to handlers"),

@@ -14,7 +14,7 @@ OVERHEAD = 512
 """Bytes added to key, body and headers in the size check, for what Kafka and the relay put around a record."""
 
 HEADROOM = 65_536
-"""Bytes by which a topic's or a client's own limit lies above the declared one, so that only ours is ever met."""
+"""Bytes by which a topic's own limit lies above the declared one, so that only ours is ever met."""
 
 
 PARTITIONS = 2
@@ -63,11 +63,6 @@ def declare(spec: TopicSpec) -> None:
 def declared(name: str) -> TopicSpec | None:
     """The spec of this topic, if this process declares it."""
     return _declared.get(name)
-
-
-def largest_limit() -> int:
-    """The largest size limit of all declared topics, in bytes."""
-    return max((spec.max_bytes for spec in _declared.values()), default=DEFAULT_LIMIT)
 
 
 def smallest_limit() -> int:
