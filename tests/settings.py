@@ -5,6 +5,8 @@ from testproject.settings import DATABASES, DJANGO_EVENTS, INSTALLED_APPS, env
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.ledger"]
 
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # takes no time, and nobody's password is a secret
+
 if OTHER_DATABASE_URL := env.str("OTHER_DATABASE_URL", default=""):
     DATABASES["other"] = env.db_url_config(OTHER_DATABASE_URL)
     DJANGO_EVENTS["DATABASES"] = ["default", "other"]
