@@ -213,24 +213,47 @@ def test_where_another_process_has_begun_meanwhile_is_where_the_group_has_begun(
     assert not client.commits and not client.offsets
 
 
-class Silent:
-    """A client to which Kafka does not say anything."""
+class Unhelpful:
+    """A client that is refused so many times, and then told that the group has begun at 5."""
 
-    def committed(self, partitions: list[TopicPartition], timeout: float) -> None:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    def __init__(self, code: int = KafkaError._TIMED_OUT, times: int = 1_000_000) -> None:
+        self._code = code
+        self._times = times
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self._times -= 1
+        if self._times >= 0:
+            raise KafkaException(KafkaError(self._code))
+        return [TopicPartition(each.topic, each.partition, 5) for each in partitions]
 
 
-def test_a_kafka_that_never_says_where_to_begin_ends_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anywhere else it would lose or repeat events."""
-    monkeypatch.setattr(starting, "PATIENCE", 0.0)
-    with pytest.raises(ConsumerFailed, match="does not say where the group is to begin: Local: Timed out"):
-        starting.first_offsets(Silent(), [TopicPartition("orders", 0)], "latest")
+@pytest.mark.parametrize(
+    ("code", "patience"),
+    [
+        (KafkaError._TIMED_OUT, "PATIENCE_WITH_NOBODY"),
+        (KafkaError.COORDINATOR_NOT_AVAILABLE, "PATIENCE_WITH_NOBODY"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "PATIENCE"),
+    ],
+)
+def test_a_kafka_that_never_says_where_to_begin_ends_the_group(
+    monkeypatch: pytest.MonkeyPatch, code: int, patience: str
+) -> None:
+    """Anywhere else it would lose or repeat events; but an outage lasts longer than a refusal that only passes."""
+    assigned = [TopicPartition("orders", 0)]
+    monkeypatch.setattr(starting, "PAUSE", 0.0)
+    for name in ("PATIENCE", "PATIENCE_WITH_NOBODY"):
+        monkeypatch.setattr(starting, name, 0.0 if name != patience else 600.0)
+    (found,) = starting.first_offsets(Unhelpful(code, times=3), assigned, "latest") or []
+    assert found.offset == 5
+    monkeypatch.setattr(starting, patience, 0.0)
+    with pytest.raises(ConsumerFailed, match="does not say where the group is to begin: "):
+        starting.first_offsets(Unhelpful(code), assigned, "latest")
 
 
 def test_a_group_that_is_to_stop_does_not_wait_for_kafka_to_say_where_to_begin() -> None:
     answers = iter([False, False, True])
     assigned = [TopicPartition("orders", 0)]
-    assert starting.first_offsets(Silent(), assigned, "latest", is_stopping=lambda: next(answers)) is None
+    assert starting.first_offsets(Unhelpful(), assigned, "latest", is_stopping=lambda: next(answers)) is None
 
 
 @pytest.mark.kafka

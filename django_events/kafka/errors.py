@@ -29,7 +29,7 @@ def no_answer(error: KafkaException, last: LastError) -> str:
     return f"Kafka at {config.brokers()} does not answer: {_ALL_CLOSED if is_all else explained(told)}"
 
 
-_ABSENCE = frozenset((KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE))
+ABSENCE = frozenset((KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE))
 """Errors that say that nobody has answered."""
 
 
@@ -46,7 +46,7 @@ def answer_of(asked: "Future[Any]", what: str, last: LastError) -> Any:
 
 def failure_of(error: KafkaException, what: str, last: LastError) -> BrokerUnavailable | KafkaRefused:
     """What to raise when a request to do ``what`` has failed so: nobody has answered, or Kafka gives a reason."""
-    if error.args[0].code() in _ABSENCE:
+    if error.args[0].code() in ABSENCE:
         return BrokerUnavailable(no_answer(error, last))
     return KafkaRefused(f"Kafka does not {what}: {explained(error.args[0])}")
 

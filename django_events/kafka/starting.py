@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from django_events.exceptions import BrokerUnavailable, ConsumerFailed
 from django_events.kafka import config, topics
-from django_events.kafka.errors import LastError
+from django_events.kafka.errors import ABSENCE, LastError
 
 Start: TypeAlias = Literal["earliest", "latest"] | datetime
 
@@ -31,7 +31,11 @@ PAUSE = 0.2
 """Seconds between two tries."""
 
 PATIENCE = 60.0
-"""Seconds for which Kafka is asked again; far below max.poll.interval.ms (300 s), in which the group waits for us."""
+"""Seconds for which Kafka is asked again that refuses to tell."""
+
+PATIENCE_WITH_NOBODY = 240.0
+"""Seconds for which a Kafka is asked again that does not answer; below max.poll.interval.ms (300 s), in which the group
+waits for us."""
 
 
 def first_offsets(
@@ -45,19 +49,34 @@ def first_offsets(
     another ``start`` than "earliest" that is committed, so that the beginning stays where it is; otherwise the
     consumer's ``auto.offset.reset`` says where. Blocks until Kafka answers, or the group is to stop: then it is None.
 
-    Raises ConsumerFailed if that takes longer than a minute: beginning elsewhere would lose or repeat events.
+    Raises ConsumerFailed if Kafka refuses to tell for a minute, or does not answer for four: beginning elsewhere would
+    lose or repeat events.
     """
     asking = cache(topics.client)
-    deadline = time.monotonic() + PATIENCE
+    begun = time.monotonic()
     while not is_stopping():
         try:
             return _first_offsets(client, assigned, start, reset, asking)
         except (KafkaException, BrokerUnavailable) as error:
-            if time.monotonic() >= deadline:
+            patience = PATIENCE_WITH_NOBODY if _is_silence(error) else PATIENCE
+            if time.monotonic() - begun >= patience:
                 reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
                 raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
             time.sleep(PAUSE)
     return None
+
+
+def _is_silence(error: KafkaException | BrokerUnavailable) -> bool:
+    """Whether it only says that there is nobody who could answer."""
+    return isinstance(error, BrokerUnavailable) or error.args[0].code() in _SILENCE
+
+
+_SILENCE = ABSENCE | {
+    KafkaError._WAIT_COORD,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+}
 
 
 def _first_offsets(
