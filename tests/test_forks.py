@@ -25,26 +25,29 @@ import os, sys
 from django_events import SubscriptionLost
 from tests.ledger.events import entry_made
 
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: threads of two processes say something
+
 called = entry_made.subscribe(
-    callback=lambda event: print("called", os.getpid(), event.payload.number, flush=True), timeout=60
+    callback=lambda event: say("called", os.getpid(), event.payload.number), timeout=60
 ).open()
 later = entry_made.subscribe(key="ann", timeout=60)
 with entry_made.subscribe(key="ann", timeout=60) as events:
-    print("parent", os.getpid(), flush=True)
+    say("parent", os.getpid())
     events.get(timeout=90)
     if child := os.fork():
-        print("parent got", [events.get(timeout=90).payload.number for _ in range(2)], flush=True)
+        say("parent got", [events.get(timeout=90).payload.number for _ in range(2)])
         assert os.waitpid(child, 0)[1] == 0
     else:
         for read in (events.get, called.get, lambda: next(iter(events))):
             try:
-                print("child got", read())
+                say("child got", read())
             except SubscriptionLost as error:
-                print("child", str(error).partition(" was ")[0], flush=True)
+                say("child", str(error).partition(" was ")[0])
         called.close()
         with events.open(), later:
-            print("child subscribed", flush=True)
-            print("child got", [each.get(timeout=90).payload.number for each in (events, later)], flush=True)
+            say("child subscribed")
+            say("child got", [each.get(timeout=90).payload.number for each in (events, later)])
         sys.exit(0)  # with all that happens at the end of a process
 """
 
