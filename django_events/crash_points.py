@@ -11,11 +11,11 @@ import signal
 POINTS = (
     "row-inserted",
     "committed-before-wake",
-    "lane-found-taken",
     "lanes-locked",
     "produced-not-acknowledged",
     "acknowledged-not-deleted",
     "deleted-not-committed",
+    "lane-found-taken",
     "record-polled",
     "processed-row-inserted",
     "handler-returned",

@@ -1,4 +1,4 @@
-"""Every exception that django_events raises. Nothing but exceptions, and how they say it, may live here.
+"""Every exception of django_events that users and operators meet. Nothing but exceptions, and how they say it, may live here.
 
 The tree says who must act::
 

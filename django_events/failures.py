@@ -30,6 +30,7 @@ class OnFailure(Enum):
 
     @property
     def writes_dead_letters(self) -> bool:
+        """Whether the event is kept as a dead letter."""
         return self in (OnFailure.RETRY_LATER, OnFailure.SAVE)
 
 

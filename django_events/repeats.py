@@ -22,6 +22,7 @@ KINDS = 1_000
 @dataclass(slots=True)
 class _Window:
     until: float
+    """Of time.monotonic."""
     count: int = 0
 
 

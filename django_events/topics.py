@@ -91,11 +91,13 @@ class Topic(Generic[Payload]):
         declaration that comes too late where REQUIRE_DECLARED_TOPICS is set.
         """
         self.name = names.check_topic(name)
+        """Without prefix."""
         self.payload_type = payload_type
         if codec is not None:
             codecs.check_codec(codec, name)
         self._given_codec = codec
         self.codec: Codec[Any] = codec_for(payload_type) if codec is None else codec
+        """How payloads become bytes, and bytes payloads."""
         self.spec = spec.TopicSpec(
             name=self.name,
             partitions=_number_or_none("partitions", partitions, name, 1, 100_000),
@@ -278,8 +280,11 @@ class Topic(Generic[Payload]):
 
     async def asend_many_now(self, events: Sequence[Event[Payload]], *, timeout: float = TIMEOUT) -> None:
         """As ``send_many_now``, in a thread."""
+        from django_events.producing.immediate import produce_now
+
         # In a thread of its own: while Kafka is away, it holds up nobody's database work.
-        await sync_to_async(self.send_many_now, thread_sensitive=False)(events, timeout=timeout)
+        checked = self._checked(events, "asend_many_now")
+        await sync_to_async(produce_now, thread_sensitive=False)(checked, timeout)
 
     async def asend_tombstone_now(self, key: str, *, timeout: float = TIMEOUT) -> Event[Payload]:
         """As ``send_tombstone_now``, in a thread."""

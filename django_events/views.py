@@ -9,8 +9,8 @@ from django.views.decorators.http import require_safe
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """All metrics of this process for Prometheus, or, with ``PROMETHEUS_MULTIPROC_DIR``, of all processes that have
-    the same directory. 501 without the extra ``prometheus``. Blocks for two seconds at most if
-    a database does not answer."""
+    the same directory. 501 without the extra ``prometheus``. Blocks for two seconds at most if a database does not
+    answer."""
     from django_events import exposition  # loads prometheus_client, if it is installed
 
     if (found := exposition.page()) is None:

@@ -108,6 +108,15 @@ class Broker:
             answer.result()
         wait_for(lambda: not self.admin.describe_acls(self._acls(topic)).result())
 
+    def grant(self, principal: str, kind: ResourceType, operations: Sequence[AclOperation]) -> None:
+        """Let this user do these things with all topics, or all groups, that have the prefix."""
+        named = (kind, self.prefix, ResourcePatternType.PREFIXED, principal, "*")
+        bindings = [AclBinding(*named, operation, AclPermissionType.ALLOW) for operation in operations]
+        for answer in self.admin.create_acls(bindings).values():
+            answer.result()
+        wanted = AclBindingFilter(*named, AclOperation.ANY, AclPermissionType.ANY)
+        wait_for(lambda: len(self.admin.describe_acls(wanted).result()) == len(operations))
+
     def _acls(self, topic: str) -> AclBindingFilter:
         return AclBindingFilter(*self._named(topic), None, None, AclOperation.ANY, AclPermissionType.ANY)
 

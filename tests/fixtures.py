@@ -25,6 +25,7 @@ from tests.refusing_kafka import RefusingKafka
 from tests.services import REQUIRED, installing
 from tests.services.installing import Unavailable
 from tests.services.kafka import KafkaServer
+from tests.services.secure_kafka import SecureKafka
 from tests.waiting import wait_for
 
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
@@ -78,6 +79,19 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
         server.restart()
     except Unavailable as error:
         (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Kafka of its own: {error}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """A Kafka that lets nobody in without credentials, and most users only do what they have a right to."""
+    server = SecureKafka(tmp_path_factory.mktemp("secure-kafka") / "node")
+    try:
+        server.prepare()
+        server.restart()
+    except Unavailable as error:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Kafka with security: {error}")
     yield server
     server.stop()
 

@@ -1,7 +1,6 @@
 """Each way to be let in by Kafka, with right and wrong credentials, for every client that we make."""
 
 import json
-import os
 import re
 import threading
 import time
@@ -30,9 +29,7 @@ from tests.broker import Broker
 from tests.fixtures import SESSION
 from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
-from tests.services import REQUIRED
 from tests.services.credentials import Options, Tokens, by_certificate, by_password, by_token, refused_token
-from tests.services.installing import Unavailable
 from tests.services.secure_kafka import OTHER_PASSWORD, PASSWORD, SecureKafka
 from tests.waiting import wait_for
 
@@ -72,18 +69,6 @@ WRONG: dict[str, tuple[MakeOptions, str]] = {
         "no broker keeps a connection open. .* check 'bootstrap.servers' and 'security.protocol'",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    server = SecureKafka(tmp_path_factory.mktemp("secure-kafka") / "node")
-    try:
-        server.prepare()
-        server.restart()
-    except Unavailable as error:
-        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Kafka with security: {error}")
-    yield server
-    server.stop()
 
 
 @pytest.fixture

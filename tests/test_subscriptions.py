@@ -215,7 +215,7 @@ def test_entering_blocks_so_an_event_loop_is_told_how_to() -> None:
         with entry_made.subscribe():
             pass
 
-    with pytest.raises(CalledInAsync, match="Use `async with`"):
+    with pytest.raises(CalledInAsync, match="or use `async with`"):
         asyncio.run(enter())
 
 

@@ -4,6 +4,7 @@ from django import forms
 from django.utils.translation import gettext_lazy
 
 LONGEST_REASON = 1_000
+"""Characters."""
 
 
 class NoQuestions(forms.Form):

@@ -41,7 +41,7 @@ def situation(letter: DeadLetter) -> str:
         return _("It waits behind an older dead letter of its key, and is tried when that one is closed.")
     if letter.due_at is None:
         return _("It waits for you: its handler asked that nothing is tried before somebody says so.")
-    wait = letter.due_at - timezone.now() if letter.due_at else timedelta()
+    wait = letter.due_at - timezone.now()
     if wait < timedelta(seconds=1):
         return _("It is tried as soon as a “manage.py consume” that runs its group has time.")
     return _("It is tried again by itself in %s.") % span(wait)

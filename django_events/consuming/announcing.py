@@ -8,7 +8,7 @@ from django_events.cloudevents import to_text
 from django_events.conf import settings
 from django_events.consuming import repair
 from django_events.consuming.dead_letter import EXCEPTION, ID
-from django_events.consuming.metrics import failed
+from django_events.consuming.metrics import count_failure
 from django_events.consuming.naming import fields_of_record, name_of_record
 from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
 from django_events.consuming.policy import FOR_EVER, Again, Buried, Decision, Discarded, Ignored
@@ -24,7 +24,7 @@ logger = logging.getLogger("django_events.group")
 def say_what_follows(work: Work, outcome: Outcome, decision: Decision) -> None:
     """Log and count an outcome that is no success, and send ``event_failed`` if the handler failed. Called before it
     follows."""
-    failed(work, outcome, decision)
+    count_failure(work, outcome, decision)
     match outcome:
         case Failed():
             _say_failed(work, outcome, decision)

@@ -28,7 +28,7 @@ from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
 from django_events.logging import fields_of
 from django_events.models import ProcessedEvent
-from django_events.models.conflicts import Conflict, conflict_of, may_work_at_once
+from django_events.models.conflicts import Conflict, causes_of, conflict_of, may_work_at_once
 from django_events.models.processed import PATIENCE
 from django_events.producing.produce import in_database_of_handler, is_wake_up
 
@@ -249,10 +249,4 @@ def _say_hook_failed(handler: Handler, events: Events, error: BaseException) -> 
 
 def _is_about_connections(error: BaseException | None) -> bool:
     """Whether the error, or what it came from, is one that a database which is away would cause."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, OperationalError | InterfaceError):
-            return True
-        seen.add(id(error))  # "raise error from error" makes a circle
-        error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(each, OperationalError | InterfaceError) for each in causes_of(error))

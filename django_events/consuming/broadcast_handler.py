@@ -20,7 +20,7 @@ from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.calls import Call
 from django_events.consuming.handing_out import HandingOut
-from django_events.consuming.metrics import came_back, tell_of_handlers
+from django_events.consuming.metrics import count_outcomes, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Handled, NotBegun, Outcome
 from django_events.consuming.policy import Again, Discarded, decide
@@ -220,7 +220,7 @@ class BroadcastThread(threading.Thread):
         """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
         now = time.monotonic()
         self._handing_out.came_back(result.subject)
-        came_back(result.subject, result.outcomes)
+        count_outcomes(result.subject, result.outcomes)
         left: dict[Queue, list[Work]] = {}
         due: dict[Queue, float] = {}
         for work, outcome in zip(result.subject, result.outcomes, strict=True):

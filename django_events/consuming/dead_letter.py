@@ -25,7 +25,11 @@ EXCEPTION = f"{PREFIX}exception"
 TRACEBACK = f"{PREFIX}traceback"
 
 _MOST_ADDED = spec.HEADROOM - 1_024
-"""Bytes of added headers: the limit of a dead-letter topic lies that much above its source's."""
+"""Bytes of added headers: the limit of a dead-letter topic lies HEADROOM above its source's; 1,024 of them are left for
+what Kafka puts around a record."""
+
+_LENGTHS = 10
+"""Bytes at most that Kafka writes in front of a header's name and value: their lengths."""
 
 MOST_ATTEMPTS = 1_000_000
 """What a letter may say; the numbers of several are added up, and each further try counts."""
@@ -66,7 +70,7 @@ def without_traceback(letter: Record) -> Record:
 
 
 def _size(headers: Headers) -> int:
-    return sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)
+    return sum(len(name.encode()) + len(value or b"") + _LENGTHS for name, value in headers)
 
 
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from django_events.consuming.calls import Call
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
-from django_events.consuming.metrics import GroupMetrics, came_back, tell_of_handlers
+from django_events.consuming.metrics import GroupMetrics, count_outcomes, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
 from django_events.consuming.pausing import Pauses
@@ -39,10 +39,14 @@ logger = logging.getLogger("django_events.group")
 LONGEST_ROUND = 30.0
 """Seconds after which a group that has not polled is taken to be stuck; a rebalance may drain for 20 s in between."""
 
-POLLED_AT_ONCE = 200  # records between two looks at the results; where some wait, fewer, lest a worker be idle
-POLLED_AT_LEAST = 20
-HEARING = 1.0  # seconds in which Kafka says what is not ours any more, after a standstill of this process
-SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01  # seconds between two looks at Kafka while handlers run
+POLLED_AT_ONCE, POLLED_AT_LEAST = 200, 20
+"""Records between two looks at the results: fewer where results wait, lest a worker be idle."""
+
+HEARING = 1.0
+"""Seconds in which Kafka says what is not ours any more, after a standstill of this process."""
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01
+"""Seconds between two looks at Kafka while handlers run."""
 
 
 class GroupThread(threading.Thread):
@@ -281,7 +285,7 @@ class GroupThread(threading.Thread):
         """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
         now = time.monotonic()
         self._handing_out.came_back(result.subject)
-        came_back(result.subject, result.outcomes)
+        count_outcomes(result.subject, result.outcomes)
         left: dict[Queue, list[Work]] = {}
         due: dict[Queue, float] = {}
         for work, outcome in zip(result.subject, result.outcomes, strict=True):
@@ -351,7 +355,7 @@ class GroupThread(threading.Thread):
     # ── assignment; called by the consumer inside poll and close ─────────────────────────────────────────────────
 
     def assigned(self, partitions: list[Partition]) -> None:
-        """Begin anew with these partitions; librdkafka starts them at their committed offsets."""
+        """Begin anew with these partitions; where to read them, ``kafka/starting.py`` has told librdkafka already."""
         for partition in partitions:
             self._progress[partition] = Progress(partition, self._pulse)
         self._newly_assigned += partitions
@@ -410,4 +414,4 @@ class GroupThread(threading.Thread):
 
 
 def _list(partitions: list[Partition]) -> str:
-    return ", ".join(f"{partition.topic}[{partition.number}]" for partition in sorted(partitions)) or "nothing"
+    return ", ".join(map(str, sorted(partitions))) or "nothing"

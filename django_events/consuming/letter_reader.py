@@ -187,7 +187,7 @@ class LetterReader(threading.Thread):
     # ── assignment; called by the consumer inside poll and close ─────────────────────────────────────────────────
 
     def assigned(self, partitions: list[Partition]) -> None:
-        """librdkafka starts them at their committed offsets."""
+        """Nothing to do: where to read them, ``kafka/starting.py`` has told librdkafka already."""
 
     def revoked(self, partitions: list[Partition]) -> None:
         """What is brought in is committed already, or comes again to where it is known."""

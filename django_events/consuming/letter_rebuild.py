@@ -45,8 +45,8 @@ def rebuild(
 
     A letter that was ever in the table, also a closed one, is passed over; where the table itself was lost, closed ones
     come back, too. So they wait for an operator, unless ``retry`` lets those of RETRY_LATER handlers be tried by
-    themselves. Idempotent; beside running consumers. Yields how far it
-    has come, at least once. Raises BrokerUnavailable.
+    themselves. Idempotent; beside running consumers. Yields how far it has come, at least once. Raises
+    BrokerUnavailable.
     """
     with ExitStack() as stack:
         readers = [

@@ -25,7 +25,7 @@ _DONE: dict[type, str] = {Handled: "handled", Duplicate: "duplicate"}
 _topic = attrgetter("record.partition.topic")
 
 
-def came_back(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
+def count_outcomes(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
     """These went to a worker together, or to the writer of letters. What failed is counted when it is known what
     follows."""
     if not metrics.is_there:
@@ -41,7 +41,7 @@ def came_back(works: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
         metrics.HANDLE_DELAY.of(*labels, first.record.topic).observe(age)
 
 
-def failed(work: Work, outcome: Outcome, decision: Decision) -> None:
+def count_failure(work: Work, outcome: Outcome, decision: Decision) -> None:
     """It was no success, and this follows."""
     if isinstance(outcome, LetterRefused):
         metrics.ERRORS.of("dead_letter_topic").add()

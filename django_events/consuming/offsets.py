@@ -19,7 +19,9 @@ class InHand:
         self.offset = offset
         self.handlers_left = handlers
         self.written = written
+        """The record's time in milliseconds since 1970 (UTC); None if it has none."""
         self.since = time.monotonic()
+        """When it was delivered."""
 
 
 class Progress:
@@ -41,7 +43,7 @@ class Progress:
         """The next offset to read; None until a record is done with."""
         self._committed: int | None = None
         self.moved_at = time.monotonic()
-        """When the offset last passed a record."""
+        """When (time.monotonic) the offset last passed a record."""
 
     @property
     def may_begin(self) -> bool:

@@ -62,7 +62,8 @@ def databases() -> list[str]:
 
 def exactly_once_topics(groups: Sequence[ConsumerGroup]) -> set[str]:
     """The topics whose events have marks. Those for dead letters are not among them: the table knows each letter."""
-    return {topic.name for group in groups for each in group.handlers if _has_marks(each) for topic in each.topics}
+    of_events = [each for group in groups for each in group.handlers if _has_marks(each) and not each.dead_letters_of]
+    return {topic.name for each in of_events for topic in each.topics}
 
 
 def _has_marks(handler: Handler) -> bool:

@@ -18,7 +18,7 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
     return event_in(
         record,
         topic.reading,
-        first=_first_record(handler, record),
+        first=first_record(handler, record),
         group=handler.group or None,
         handler=handler.name,
         attempt=attempt,
@@ -27,10 +27,10 @@ def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[
 
 def event_id(handler: Handler, record: ReceivedRecord, attributes: cloudevents.Attributes) -> str:
     """The event's id, or the one that it is given if it came without."""
-    return attributes.id or cloudevents.made_up_id(_first_record(handler, record), attributes)
+    return attributes.id or cloudevents.made_up_id(first_record(handler, record), attributes)
 
 
-def _first_record(handler: Handler, record: ReceivedRecord) -> ReceivedRecord:
+def first_record(handler: Handler, record: ReceivedRecord) -> ReceivedRecord:
     """The record that the event was first in: this one, or the one that this dead letter comes from."""
     return event_of(record, handler.topic(record.topic).name) if handler.dead_letters_of else record
 

@@ -20,7 +20,7 @@ from django_events.consuming.attempt import Attempt, attempt, database_of, outco
 from django_events.consuming.failure_report import FailureReport, describe
 from django_events.consuming.outcome import Duplicate, Failed, Handled, Outcome
 from django_events.consuming.policy import POSTPONE
-from django_events.consuming.reading import mark_key, read_event
+from django_events.consuming.reading import first_record, mark_key, read_event
 from django_events.consuming.trying import queue_name
 from django_events.exceptions import BatchItemError, DecodeError, IgnoreError
 from django_events.handlers import Delivery, Handler
@@ -158,5 +158,5 @@ class Replay:
 def _mark_keys(handler: Handler, record: ReceivedRecord) -> Iterator[uuid.UUID]:
     """The key of the handler's mark of this record; nothing if it cannot be read."""
     with suppress(DecodeError):
-        identity = cloudevents.identity(record, cloudevents.decode(record))
+        identity = cloudevents.identity(first_record(handler, record), cloudevents.decode(record))
         yield mark_key(identity, handler.group, handler.name)

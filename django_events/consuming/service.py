@@ -111,9 +111,10 @@ class Service:
         all that are declared, whichever groups are named, because handlers of groups use the same caches. Either may
         be empty. ``start_timeout``: seconds that Kafka has to give the groups their partitions and to say where
         broadcast begins; 60, because partitions of a killed process become free after 45. ``shutdown_timeout``:
-        seconds that running handlers have to finish; 30, as in ``manage.py consume``. ``limits``: what is not said
-        there, each group says. ``on_change`` gets a line for each change of an assignment, and when broadcast has
-        begun, in the thread where it happens; by default it is logged.
+        seconds that running handlers have to finish; 30, as in ``manage.py consume``. ``limits``: a
+        ``django_events.consuming.limits.Limits``, mostly for tests; what it does not say, each group says.
+        ``on_change`` gets a line for each change of an assignment, and when broadcast has begun, in the thread where it
+        happens; by default it is logged.
 
         Raises DeclarationError where there is nothing to run, a group without handlers, a broadcast handler that is
         none, or a handler whose options contradict each other, and SettingsError for one that needs tables where there

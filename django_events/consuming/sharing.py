@@ -1,5 +1,5 @@
-"""How many events of one handler are tried in one go, and share a transaction, learned from how it went. See
-PostgreSQL's cost of a commit."""
+"""How many events of one handler are tried in one go, and share a transaction, learned from how it went: a commit
+costs more than all else of a short handler."""
 
 import time
 from dataclasses import dataclass

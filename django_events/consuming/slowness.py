@@ -68,15 +68,13 @@ class Slowness:
             if not record.handlers_left or progress.ended:
                 del self._held[record]
                 if not progress.ended:
-                    name = f"{progress.partition.topic}[{progress.partition.number}]"
                     extra = fields_of_place(progress.partition, record.offset)
-                    logger.info("The offset of %s goes on, after %.0f s", name, now - record.since, extra=extra)
+                    logger.info("The offset of %s goes on, after %.0f s", progress.partition, now - record.since, extra=extra)
 
     def _say_held(self, progress: Progress, record: InHand, works: Sequence[Work], now: float) -> None:
-        place = f"{progress.partition.topic}[{progress.partition.number}]"
         logger.warning(
             "The offset of %s has stayed at %d for %.0f s, with %d later records in hand: %s",
-            place,
+            progress.partition,
             record.offset,
             now - record.since,
             progress.in_hand - 1,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
-from django_events import receiving, repeats
+from django_events import cloudevents, receiving, repeats
 from django_events.events import Event
 from django_events.exceptions import BrokerUnavailable, DecodeError, KafkaRefused
 from django_events.following.callbacks import Callbacks
@@ -118,7 +118,8 @@ class Hub:
                 raise reader.error
             kafka = f"Kafka at {config.brokers()}"
             raise BrokerUnavailable(
-                f"{kafka} has not said within {timeout:g} s where topic {subscription.topic!r} ends."
+                f"{kafka} has not said within {timeout:g} s where topic {subscription.topic!r} ends. Subscribe "
+                "again when Kafka answers, or wait longer with timeout=."
             )
         if refused := reader.refused.get(subscription.topic):
             raise KafkaRefused(str(refused))
@@ -160,7 +161,7 @@ class Hub:
             wanted = self._wanted.get(record.topic)
             if not wanted:
                 return
-            found = wanted.of_key(_text(record.key))
+            found = wanted.of_key(cloudevents.to_text(record.key))
             functions = wanted.functions()
         if not found and not functions:
             return
@@ -220,10 +221,6 @@ class Hub:
 
 def _fields(record: ReceivedRecord) -> dict[str, Any]:
     return fields(topic=record.topic, partition=record.partition.number, offset=record.offset)
-
-
-def _text(key: bytes | None) -> str | None:
-    return None if key is None else key.decode("utf-8", "surrogateescape")
 
 
 def _not_split_off(reader: Reader) -> None:

@@ -12,6 +12,7 @@ from django_events.following import heartbeat
 from django_events.following.freshness import Freshness
 from django_events.following.gap import Gap
 from django_events.kafka import topics
+from django_events.kafka.consumer import LONGEST_POLL
 from django_events.kafka.following import Follower, NotThere, TopicInKafka
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.retry import Backoff
@@ -200,7 +201,7 @@ class Reader(threading.Thread):
             self._read(follower)
 
     def _read(self, follower: Follower) -> None:
-        timeout = 1.0
+        timeout = LONGEST_POLL
         for _ in range(READ_AT_ONCE):
             polled = follower.poll(timeout)
             timeout = 0.0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 from asgiref.sync import sync_to_async
 
 from django_events.events import Event
-from django_events.exceptions import CalledInAsync, DeclarationError, SubscriptionLost, SubscriptionOverflow
+from django_events.exceptions import DeclarationError, SubscriptionLost, SubscriptionOverflow
+from django_events.producing.in_async import refuse_in_async
 
 if TYPE_CHECKING:
     from django_events.following.hub import Hub
@@ -26,6 +27,7 @@ LIMIT = 100
 """Events that a subscription keeps for its reader, unless it says otherwise."""
 
 LARGEST_LIMIT = 1_000_000
+"""Events; above it the queue is no bound any more."""
 
 TIMEOUT = 10.0
 """Seconds that ``with`` waits for Kafka to say where the topic ends."""
@@ -69,6 +71,7 @@ class Subscription(Generic[Payload]):
         self.key = key
         self.by = by
         self.callback = callback
+        """These four are as they were given."""
         self.dropped = 0
         """Events that were dropped because the queue was full."""
         self.missed = False
@@ -93,14 +96,8 @@ class Subscription(Generic[Payload]):
         Raises BrokerUnavailable if that takes too long, KafkaRefused for a topic that Kafka does not let us read,
         DeclarationError for settings that cannot be, and CalledInAsync in an event loop.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._open()
-        raise CalledInAsync(
-            "A subscription waits for Kafka when it begins, and this is an event loop. Use `async with`, or await "
-            "aopen()."
-        )
+        refuse_in_async("open()", "aopen()", or_else="use `async with`")
+        return self._open()
 
     async def aopen(self) -> Self:
         """As ``open``, in an event loop."""
@@ -260,6 +257,9 @@ def _check(
     if callback is not None and not callable(callback):
         raise DeclarationError(f"{where}: callback is {callback!r:.80}. Use a function that gets an event.")
     if callback is not None and when_full is WhenFull.FAIL:
-        raise DeclarationError(f"{where} has callback= and WhenFull.FAIL, but nobody who could hear of the failure.")
+        raise DeclarationError(
+            f"{where} has callback= and WhenFull.FAIL, but nobody who could hear of the failure. Use DROP_OLDEST or "
+            "DROP_NEWEST, or leave callback= out."
+        )
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         raise DeclarationError(f"{where}: timeout is {timeout!r:.80}. Use a number of seconds above 0.")

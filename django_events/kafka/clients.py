@@ -1,5 +1,6 @@
 """Makes librdkafka's clients, so that what is wrong with their options or their token is said at once."""
 
+import ctypes
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -29,6 +30,14 @@ def make(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
         raise SettingsError(
             f"librdkafka does not take the Kafka options in settings.DJANGO_EVENTS: {reason}. Correct or remove it."
         ) from error
+
+
+def never_destroy(client: object) -> None:
+    """In a child process: keep a parent's client for ever. To destroy it can hang, even when Python ends.
+
+    So it gets a reference that nobody gives back; all that a module holds is destroyed at the end.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
 class _Tokens:

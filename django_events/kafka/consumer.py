@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from django_events.exceptions import ConsumerFailed
 from django_events.kafka import clients, config, names
@@ -125,11 +125,11 @@ class Consumer:
 
     def pause(self, partition: Partition) -> None:
         """Fetch nothing more of this partition."""
-        self._quietly(self._client.pause, [_on_wire(partition)])
+        self._quietly(self._client.pause, [topic_partition(partition)])
 
     def resume(self, partition: Partition) -> None:
         """Fetch from this partition again."""
-        self._quietly(self._client.resume, [_on_wire(partition)])
+        self._quietly(self._client.resume, [topic_partition(partition)])
 
     @property
     def is_committing(self) -> bool:
@@ -167,7 +167,7 @@ class Consumer:
 
     def _commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> KafkaError | None:
         """What is known at once of what went wrong."""
-        wanted = [_on_wire(partition, offset) for partition, offset in offsets.items()]
+        wanted = [topic_partition(partition, offset) for partition, offset in offsets.items()]
         try:
             answers = self._client.commit(offsets=wanted, asynchronous=not wait) or []
         except KafkaException as error:
@@ -283,14 +283,15 @@ def _reason(error: KafkaError) -> str:
     )
 
 
-def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
+def topic_partition(partition: Partition, offset: int = OFFSET_INVALID) -> TopicPartition:
+    """What librdkafka calls a partition; without an offset it is only a name."""
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
 
 
 def known_end(client: confluent_kafka.Consumer, partition: Partition) -> int:
     """The partition's end as the last answer to this client had it, without asking; -1 if there was none."""
     try:
-        known = client.get_watermark_offsets(_on_wire(partition), cached=True)
+        known = client.get_watermark_offsets(topic_partition(partition), cached=True)
     except KafkaException:
         return NOTHING_KNOWN
     return int(known[1]) if known else NOTHING_KNOWN

@@ -3,7 +3,6 @@
 Blocking; every wait is bounded.
 """
 
-import ctypes
 import os
 import time
 import weakref
@@ -151,12 +150,9 @@ class Follower:
         self._client.close()
 
     def leave_to_parent(self) -> None:
-        """In a child process: never destroy the clients, which can hang for ever, not even when Python ends.
-
-        So they get a reference that nobody gives back; all that a module holds is destroyed at the end.
-        """
+        """In a child process: forget the clients without destroying them."""
         for client in (self._client, self._admin):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
+            clients.never_destroy(client)
 
     def _topic_of(self, wire_name: str) -> str:
         """The topic's name here. Kept, because a setting is not read for nothing."""

@@ -4,7 +4,6 @@ Records of one call reach each partition in the order given, and nothing is sent
 the first of this producer for their partition go ahead of the others (``first_records``).
 """
 
-import ctypes
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -106,7 +105,6 @@ class Producer:
         self._produced = 0
         self._reports: list[_Report] = []
         self._reported_at = 0.0
-        self.spent = False
 
     def connect(self, timeout: float) -> None:
         """Ask Kafka for its topics: proves that it answers, and warms the connection up.
@@ -165,7 +163,6 @@ class Producer:
                 result.were_coming = self._reported_at > deadline - timeout / 2
             trouble.append(f"no acknowledgement in time{self._what_is_to_be_mended()}")
         result.other_errors += [*trouble, *consequences]
-        self.spent = bool(result.failure)
         return result
 
     def _exchange(self, records: Sequence[Sent], deadline: float) -> list[str]:
@@ -200,11 +197,8 @@ class Producer:
             self._client.poll(0)
 
     def leave_to_parent(self) -> None:
-        """In a child process: never destroy the client, which can hang for ever, not even when Python ends.
-
-        So it gets a reference that nobody gives back; all that a module holds is destroyed at the end.
-        """
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._client))
+        """In a child process: forget the client without destroying it."""
+        clients.never_destroy(self._client)
 
     def _produce(self, records: Sequence[Sent], deadline: float) -> list[str]:
         """Hand the records to librdkafka until one is refused, here or by the broker; what went wrong besides."""

@@ -21,6 +21,9 @@ class Partition(NamedTuple):
     topic: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
 
 class ReceivedRecord(NamedTuple):
     """A record that came from Kafka. ``partition.topic`` is without prefix."""
@@ -44,4 +47,4 @@ class ReceivedRecord(NamedTuple):
         return None if self.timestamp is None else now - self.timestamp / 1000
 
     def __str__(self) -> str:
-        return f"{self.partition.topic}[{self.partition.number}]@{self.offset}"
+        return f"{self.partition}@{self.offset}"

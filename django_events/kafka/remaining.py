@@ -27,7 +27,7 @@ class Left:
     """The offset after the last record that the partition had at the first look."""
 
     def __str__(self) -> str:
-        return f"{self.partition.topic}[{self.partition.number}] at {self.offset} of {self.end}"
+        return f"{self.partition} at {self.offset} of {self.end}"
 
 
 class Remaining:

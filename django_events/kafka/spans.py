@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import confluent_kafka
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import clients, config, names, positions, topics
-from django_events.kafka.consumer import LONGEST_POLL, received
+from django_events.kafka.consumer import LONGEST_POLL, received, topic_partition
 from django_events.kafka.errors import LastError, explained
 from django_events.kafka.positions import Position
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -63,7 +63,7 @@ class Reader:
         """The records of these spans, each partition in order, until ``stop``. Raises BrokerUnavailable if Kafka falls
         silent."""
         left = {each.partition: each.end for each in wanted if each.start < each.end}
-        self.client.assign([_on_wire(each.partition, each.start) for each in wanted if each.partition in left])
+        self.client.assign([topic_partition(each.partition, each.start) for each in wanted if each.partition in left])
         quiet = 0.0
         while left and not (stop and stop.is_set()):
             polled = self.client.poll(LONGEST_POLL)
@@ -82,13 +82,9 @@ class Reader:
             # A new leader of the partition shows at first less than there is: that is not the end.
             if polled.offset() + (not error) >= end:
                 del left[partition]
-                self.client.pause([_on_wire(partition)])
+                self.client.pause([topic_partition(partition)])
             if not error and polled.offset() < end:
                 yield received(polled, names.off_wire(polled.topic()))
 
     def close(self) -> None:
         self.client.close()
-
-
-def _on_wire(partition: Partition, offset: int = -1001) -> TopicPartition:
-    return TopicPartition(names.on_wire(partition.topic), partition.number, offset)

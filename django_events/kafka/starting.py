@@ -61,7 +61,10 @@ def first_offsets(
             patience = PATIENCE_WITH_NOBODY if _is_silence(error) else PATIENCE
             if time.monotonic() - begun >= patience:
                 reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-                raise ConsumerFailed(f"Kafka does not say where the group is to begin: {reason}") from error
+                raise ConsumerFailed(
+                    f"Kafka does not say where the group is to begin: {reason}. Nothing was read there. See to "
+                    "Kafka, or to the rights of the group, and start this process again."
+                ) from error
             time.sleep(PAUSE)
     return None
 

@@ -12,6 +12,7 @@ MOST_WORKERS = 1_000
 """Of one group in one process."""
 
 _LONGEST = 86_400 * 365
+"""Seconds: a year. More is a mistake, and clocks overflow."""
 
 
 def add_djangos_options(parser: ArgumentParser) -> None:

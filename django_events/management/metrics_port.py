@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_events.management import arguments
 
 ADDRESS = "127.0.0.1"
+"""Only this machine, unless somebody says otherwise: metrics name topics, groups and handlers."""
 
 
 def add_options(parser: CommandParser) -> None:

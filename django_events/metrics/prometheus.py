@@ -195,8 +195,8 @@ def page() -> tuple[bytes, str]:
     """All metrics of this process as text, those of its site included, and the content type.
 
     With ``PROMETHEUS_MULTIPROC_DIR`` those of all processes that have the same directory, together; what is read when
-    somebody asks, this process reads once for all. Raises ValueError where there is no such
-    directory, and what collectors of the site's own do.
+    somebody asks, this process reads once for all. Raises ValueError where there is no such directory, and what
+    collectors of the site's own do.
     """
     registry = prometheus_client.REGISTRY
     if MULTIPROCESS in os.environ:

@@ -42,7 +42,7 @@ _WORKS_AT_ONCE = frozenset({Conflict.DEADLOCK, Conflict.SERIALIZATION})
 
 def conflict_of(error: BaseException) -> Conflict | None:
     """The conflict that this error is, or comes from; None if it is about anything else."""
-    return next((found for each in _chain(error) if (found := _conflict(each))), None)
+    return next((found for each in causes_of(error) if (found := _conflict(each))), None)
 
 
 def may_work_at_once(error: BaseException) -> bool:
@@ -69,7 +69,7 @@ def _is_of_mysql(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in ("MySQLdb", "pymysql")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what it comes from."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -1,7 +1,6 @@
 """What the SQL of several tables shares."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connections
@@ -38,15 +37,3 @@ def bound_statements(using: str, seconds: float) -> None:
     """End each statement of this transaction that takes longer. PostgreSQL only; others have no such bound."""
     if connections[using].vendor == "postgresql":
         fetch(using, "SELECT set_config('statement_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
-
-
-@contextmanager
-def lock_timeout(using: str, bound: str) -> Iterator[None]:
-    """Bound the wait for locks inside, and set what was set before; SET LOCAL, for the sake of PgBouncer."""
-    if connections[using].vendor != "postgresql":
-        yield
-        return
-    sql = "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true)"
-    ((before, _),) = fetch(using, sql, [bound])
-    yield
-    fetch(using, "SELECT set_config('lock_timeout', %s, true)", [before])  # after an error the transaction is over

@@ -25,6 +25,7 @@ class SentInTests:
         self._events: list[Event[Any]] = []
 
     def add(self, events: Sequence[Event[Any]]) -> None:
+        """Keep what ``send_now`` would have sent. Thread-safe."""
         with self._lock:
             self._forget_other_tests()
             self._events.extend(events)

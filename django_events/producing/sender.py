@@ -55,8 +55,6 @@ class RoundResult:
     """Rows that Kafka acknowledged and that are gone from the outbox."""
     busy: Sequence[LaneName] = ()
     """Lanes that somebody else holds, as far as they were tried."""
-    set_aside: int = 0
-    """Rows that Kafka refuses for themselves; they wait for an operator, and nobody waits for them."""
     unanswered: str | None = None
     """What went wrong, if Kafka neither took nor refused some rows. They are still in the outbox."""
     is_held: bool = False
@@ -124,13 +122,12 @@ class Sender:
         _tell(rows, sending, using)
         round_done(rows, sending, began_at)
         count_round(self._method, rows, sending, began_at)
-        if sending.silent or (sending.unanswered and not sending.acknowledged):
-            self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
-        for topic in sending.silent:
-            self._holds.hold(topic, f"Kafka answers, but not about its events: {sending.unanswered}", SILENT)
-        busy = self._busy(lanes, locked, using)
+        self._look_into_silence(sending)
         return RoundResult(
-            len(sending.acknowledged), busy, len(sending.refused), sending.unanswered, bool(sending.silent)
+            sent=len(sending.acknowledged),
+            busy=self._busy(lanes, locked, using),
+            unanswered=sending.unanswered,
+            is_held=bool(sending.silent),
         )
 
     def add_lanes(self, topics: Iterable[str], using: str) -> None:
@@ -201,6 +198,13 @@ class Sender:
         self._holds.release(taken - sending.topic_errors.keys() - sending.silent)
         for topic, reason in sending.topic_errors.items():
             self._holds.hold(topic, reason, REFUSED)
+
+    def _look_into_silence(self, sending: Sending) -> None:
+        """If rows have no answer: raises BrokerUnavailable if Kafka is away; else it is about their topics."""
+        if sending.silent or (sending.unanswered and not sending.acknowledged):
+            self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
+        for topic in sending.silent:
+            self._holds.hold(topic, f"Kafka answers, but not about its events: {sending.unanswered}", SILENT)
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""

@@ -110,7 +110,7 @@ def _groups(kafka: Unreadable | None, patience: float) -> tuple[tuple[GroupLine,
     """What Kafka tells of them, if it answers; or why it does not tell."""
     if kafka:
         return (), None
-    wanted = {group.name: group.topics for group in handlers.declared() if group.handlers}
+    wanted = {group.name: group.sources for group in handlers.declared() if group.handlers}
     try:
         return tuple(map(_group_line, consumer_groups.survey(wanted, patience))), None
     except EventsError as error:

@@ -104,10 +104,6 @@ class ProcessLine:
         """Whether it should have said something by now: it was killed, it stands still, or the database is slow."""
         return self.silent_for > SILENT.total_seconds()
 
-    @property
-    def sends(self) -> bool:
-        return self.activity is not None and self.activity.sends
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:

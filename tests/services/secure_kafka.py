@@ -8,6 +8,9 @@ from tests.services.kafka import KafkaNode, new_cluster_id
 from tests.services.server import free_ports
 
 USER = "site"
+"""May do everything."""
+OTHER_USERS = ("web", "worker", "operator")
+"""May do what they are given a right to; they have the same password."""
 PASSWORD = "pa55-of-the-site"
 OTHER_PASSWORD = "pa55-of-the-other"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
@@ -43,6 +46,8 @@ class SecureKafka(KafkaNode):
             "inter.broker.listener.name": "PLAINTEXT",
             "num.network.threads": 1,  # for each listener
             "offsets.topic.replication.factor": 1,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:CN={USER}",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": self._own.both,
             "ssl.truststore.type": "PEM",
@@ -50,7 +55,9 @@ class SecureKafka(KafkaNode):
             "listener.name.tls.ssl.client.auth": "required",
             "listener.name.sasl.sasl.enabled.mechanisms": ",".join(MECHANISMS),
             "listener.name.sasl.plain.sasl.jaas.config": (
-                f'{_JAAS}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+                f"{_JAAS}.plain.PlainLoginModule required "
+                + " ".join(f'user_{name}="{PASSWORD}"' for name in (USER, *OTHER_USERS))
+                + ";"
             ),
             "listener.name.sasl.scram-sha-256.sasl.jaas.config": f"{_JAAS}.scram.ScramLoginModule required;",
             "listener.name.sasl.scram-sha-512.sasl.jaas.config": f"{_JAAS}.scram.ScramLoginModule required;",

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_events import broadcasting, registry
 from django_events.consuming.limits import Limits
+from django_events.consuming.service import SHUTDOWN_TIMEOUT
 from django_events.exceptions import EventsError
 from django_events.handlers import ConsumerGroup
 from django_events.management import arguments, metrics_port
@@ -36,9 +37,10 @@ class Command(BaseCommand):
         add(
             "--shutdown-timeout",
             type=arguments.seconds,
-            default=30.0,
+            default=SHUTDOWN_TIMEOUT,
             metavar="SECONDS",
-            help="how long running handlers may take to finish after the signal to stop (default: 30)",
+            help="how long running handlers may take to finish after the signal to stop "
+            f"(default: {SHUTDOWN_TIMEOUT:g})",
         )
         add("--until-empty", action="store_true", help="end when everything is handled that is in Kafka at the start")
         add(

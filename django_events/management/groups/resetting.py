@@ -36,7 +36,7 @@ def run(options: dict[str, Any], console: Console) -> None:
 
 def _topics(name: str, wanted: list[str] | None) -> list[str]:
     """The topics to reset. Raises CommandError if neither the options nor a declaration names any, or they differ."""
-    declared = {group.name: group.topics for group in handlers.declared()}.get(name)
+    declared = {group.name: group.sources for group in handlers.declared()}.get(name)
     if not (wanted or declared):
         raise CommandError(
             f"No handlers of a group {name!r} are declared here, so its topics are not known. Check the name, or name "

@@ -38,7 +38,7 @@ def run(options: dict[str, Any], console: Console) -> None:
 
 def wanted(names: Collection[str]) -> dict[str, tuple[str, ...] | None]:
     """The groups of these names, or all that are declared, each with its topics; None: nobody here declares it."""
-    declared = {group.name: group.topics for group in handlers.declared() if group.handlers}
+    declared = {group.name: group.sources for group in handlers.declared() if group.handlers}
     return {name: declared.get(name) for name in names} if names else dict(declared)
 
 
@@ -71,7 +71,7 @@ def _lines(state: GroupState, now: datetime, width: int) -> Iterator[str]:
 
 
 def _named(member: Member) -> str:
-    has = ", ".join(f"{each.topic}[{each.number}]" for each in member.partitions) or "nothing"
+    has = ", ".join(map(str, member.partitions)) or "nothing"
     return printable(f"{member.client_id} on {member.host} has {has}")
 
 

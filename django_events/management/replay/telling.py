@@ -28,7 +28,7 @@ def what_follows(handler: Handler, wanted: Sequence[Span], options: dict[str, An
 
 
 def _named(span: Span) -> str:
-    return f"{span.partition.topic}[{span.partition.number}] from {span.start:,} to {span.end:,}"
+    return f"{span.partition} from {span.start:,} to {span.end:,}"
 
 
 def failure(replayed: Replayed, options: dict[str, Any], console: Console) -> None:

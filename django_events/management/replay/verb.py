@@ -30,7 +30,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
     arguments.add_djangos_options(parser)
     parser.add_argument("--group", required=True, metavar="NAME", help="the handler's consumer group")
     parser.add_argument("--handler", required=True, metavar="NAME")
-    parser.add_argument("--topic", required=True, metavar="NAME", help="one of the handler's topics")
+    parser.add_argument("--topic", required=True, metavar="NAME", help="one of the topics that the handler reads")
     parser.add_argument("--partition", type=arguments.partition, metavar="N", help="default: all")
     parser.add_argument(
         "--from",
@@ -91,7 +91,7 @@ def _handler(options: dict[str, Any]) -> Handler:
         known = ", ".join(handlers) or "none"
         raise CommandError(f"The group {options['group']!r} has no handler {options['handler']!r}. It has: {known}.")
     handler.require_tables()
-    topics = [topic.name for topic in handler.topics]
+    topics = [*handler.sources]
     if options["topic"] not in topics:
         raise CommandError(f"The handler {handler} does not read {options['topic']!r}. It reads: {', '.join(topics)}.")
     return handler
