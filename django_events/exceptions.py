@@ -1,4 +1,4 @@
-"""Every exception of django_events that users and operators meet. Nothing but exceptions, and how they say it, may live here.
+"""Every exception that users and operators of django_events meet, and how it says what it has to say. Nothing else.
 
 The tree says who must act::
 

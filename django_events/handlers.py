@@ -174,7 +174,7 @@ class ConsumerGroup:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The names of all topics whose events the group's handlers want; ``sources`` has those of dead letters, too."""
+        """The names of all topics whose events the group's handlers want; those of dead letters are in ``sources``."""
         direct = [handler for handler in self.handlers if handler.dead_letters_of is None]
         return tuple(sorted({topic.name for handler in direct for topic in handler.topics}))
 

@@ -1,8 +1,8 @@
 """Spans and trace contexts of OpenTelemetry. Without opentelemetry-api (the extra ``opentelemetry``) they do nothing.
 
 Names follow the semantic conventions for messaging, version 1.45. Nothing here raises, whatever tracers, samplers,
-propagators and exporters do: an event is worth more than its trace. But ask ``is_there`` before ``is_recorded``, ``nobody`` and ``here``,
-which only read.
+propagators and exporters do: an event is worth more than its trace. But ask ``is_there`` before ``is_recorded``,
+``nobody`` and ``here``, which only read.
 """
 
 import logging

@@ -180,6 +180,26 @@ def test_catchup_once_fails_if_it_was_stopped_before_all_was_sent(
 
 @pytest.mark.kafka
 @pytest.mark.postgres
+def test_a_topic_whose_events_others_have_sent_is_not_held_back_any_more(
+    silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "SILENT", Backoff(first=0.01, max=0.01))
+    lanes, rounds, catchup = WaitingLanes([send(silent, 1)]), Sender(), Catchup(["default"])
+    wait_for(lambda: rounds.round(lanes, "default"))
+    assert catchup._guarded_pass("default", Stop()).left
+    assert rounds.troubles and catchup.activity().troubles
+    monkeypatch.setattr(Deaf, "topic", "")
+    assert Catchup(["default"]).run_once(Stop()).sent == 1
+    wait_for(lambda: rounds.round(lanes, "default"))
+    catchup._guarded_pass("default", Stop())
+    assert not rounds.troubles
+    assert not catchup.activity().troubles
+    rounds.close()
+    catchup.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
 def test_a_topic_that_is_silent_for_longer_is_no_news(
     silent: Topic[dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Parts of Kafka are away: one partition's leader, so many copies that none is acknowledged, one slow copy."""
 
 import os
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -9,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from django.db import transaction
 
 from django_events import Topic
-from django_events.kafka import config
+from django_events.kafka import config, topics
 from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
 from django_events.models import OutgoingEvent
@@ -74,6 +75,17 @@ def create(broker: Broker, name: str, copies: list[list[int]], **options: str) -
         answer.result()
     wait_for(lambda: leaders(broker, name) == [nodes[0] for nodes in copies])
     return Topic(name, dict[str, Any])
+
+
+def test_a_topic_that_we_create_has_three_copies_of_which_two_must_take_an_event(parts: Broker) -> None:
+    Topic("ours", dict[str, Any])
+    assert topics.create_missing(["ours"], 30) == {"ours"}
+    wait_for(lambda: parts.exists("ours"))
+    partitions = parts.admin.list_topics(timeout=10).topics[f"{parts.prefix}ours"].partitions
+    assert [len(each.replicas) for each in partitions.values()] == [3, 3]
+    resource = ConfigResource(ResourceType.TOPIC, f"{parts.prefix}ours")
+    (answer,) = parts.admin.describe_configs([resource]).values()
+    assert answer.result()["min.insync.replicas"].value == "2"
 
 
 def unread_bytes(address: str) -> int:
@@ -179,6 +191,28 @@ def test_a_lost_quorum_is_waited_out(cluster: KafkaCluster, parts: Broker, relay
     cluster.wait_until_ready()
     wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
     assert all_in_order(parts, "copied", 200)
+
+
+@pytest.mark.long
+def test_a_quorum_that_is_lost_for_a_minute_is_waited_out(
+    cluster: KafkaCluster, parts: Broker, relay: None, caplog: Any
+) -> None:
+    topic = create(parts, "long", [[1, 2, 3], [1, 3, 2]])
+    send(topic, range(20))
+    wait_for(lambda: not OutgoingEvent.objects.exists())
+    cluster.nodes[2].kill()
+    cluster.nodes[3].kill()
+    end = time.monotonic() + 60.0
+    sent = 20
+    while time.monotonic() < end:
+        send(topic, range(sent, sent + 20))
+        sent += 20
+        time.sleep(0.5)
+    assert OutgoingEvent.objects.count() >= sent - 40, "what was on its way may have been taken"
+    cluster.start()
+    cluster.wait_until_ready()
+    wait_for(lambda: not OutgoingEvent.objects.exists(), PATIENT)
+    assert all_in_order(parts, "long", sent)
 
 
 def test_late_acknowledgements_are_waited_for(cluster: KafkaCluster, parts: Broker, relay: None) -> None:

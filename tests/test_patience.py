@@ -66,6 +66,10 @@ def test_a_kafka_that_has_not_got_through_all_in_time_is_waited_for_longer() -> 
     assert wait_after(acknowledged=[], silent={"orders"}) == 2 * SHORTEST
 
 
+def test_a_kafka_that_refuses_is_not_a_slow_one() -> None:
+    assert wait_after(topic_errors={"orders": "not authorized"}) == SHORTEST
+
+
 def test_for_a_topic_that_is_silent_others_do_not_wait_longer() -> None:
     assert wait_after(acknowledged=[1], silent={"orders"}) == SHORTEST
     assert wait_after(acknowledged=[1]) == SHORTEST

@@ -102,7 +102,20 @@ def test_lanes_are_locked_in_the_order_in_which_they_wait(db: None, topics: int,
         assert Lane.objects.lock(offered, 20, "default") == offered[:20]
 
 
-def test_a_round_asks_for_read_committed_and_an_end(full_outbox: None) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_each_statement_of_a_round_sees_what_is_committed_whatever_the_connection_is_set_to() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        try:
+            with transaction.atomic():
+                OutgoingEvent.objects.prepare_round("default", 5)
+                cursor.execute("SHOW transaction_isolation")
+                assert cursor.fetchone() == ("read committed",)
+        finally:
+            cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
+def test_a_round_asks_for_an_end(full_outbox: None) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         OutgoingEvent.objects.prepare_round("default", 5)
         cursor.execute("SHOW idle_in_transaction_session_timeout")

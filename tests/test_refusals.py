@@ -238,6 +238,7 @@ def test_a_declared_topic_is_created_with_what_was_declared(broker: Broker, rela
     (answer,) = broker.admin.describe_configs([resource]).values()
     config = {name: entry.value for name, entry in answer.result().items()}
     assert config["retention.ms"] == "1000000"
+    assert config["message.timestamp.type"] == "LogAppendTime"
     assert int(config["max.message.bytes"]) > 2_000_000
     assert {number for number in range(10) if has_partition(broker, "made", number)} == {0, 1, 2}
 

@@ -71,5 +71,23 @@ def test_importing_the_package_loads_neither_models_nor_librdkafka() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_a_site_whose_mails_stay_in_memory_is_not_taken_for_a_test(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup()\n"
+        "from django.core import mail\n"
+        "from django_events.producing.in_tests import nothing_is_sent\n"
+        "mail.send_mail('a', 'b', 'ann@example.com', ['bob@example.com'],"
+        " connection=mail.get_connection('django.core.mail.backends.locmem.EmailBackend'))\n"
+        "assert mail.outbox and not nothing_is_sent()"
+    )
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "testproject.settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    }
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, timeout=60)
+
+
 def test_no_thread_was_started_by_any_of_this() -> None:
     assert relay._thread is None

@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import Client
+from django.urls import reverse
 
 from django_events import Backoff, ConsumerGroup, Event, SettingsError, Topic, TransactionRequired
 from django_events.consuming.service import Service
@@ -21,6 +23,7 @@ from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.letters import a_letter, project
 from tests.processes import Site
+from tests.test_admin_pages import login
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("declarations")]
@@ -35,6 +38,13 @@ class EventsInOther:
         return "other" if model._meta.app_label == "django_events" else None
 
     db_for_write = db_for_read
+
+
+class ReadsInOther:
+    """A router that has outgoing events read elsewhere, as from a replica."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "other" if model is OutgoingEvent else None
 
 
 class HandlersInOther(EventsInOther):
@@ -112,6 +122,38 @@ def test_each_is_sent_after_the_commit_of_its_own_transaction(broker: Broker, ot
             assert OutgoingEvent.objects.using("other").count() == 1, "seen by its own transaction only"
         wait_for(lambda: sorted(sent(broker)) == [1, 2])
         wait_for(lambda: rows() == (0, 0))
+
+
+def test_what_is_set_aside_in_each_is_seen_and_sent_again_in_the_admin(client: Client, other: str) -> None:
+    login(client, "view_outgoingevent", "send_again_outgoingevent")
+    topic = numbers()
+    for number, using in enumerate(("default", "other", "other")):
+        with transaction.atomic(using=using):
+            topic.send({"n": number}, using=using)
+        OutgoingEvent.objects.set_aside({row.pk: "too large" for row in saved_events(using=using)}, using)
+    page = reverse("admin:django_events_outgoingevent_changelist")
+    assert "1 outgoing event" in client.get(page).content.decode()
+    of_other = f"{page}?place=aside&database=other"
+    assert "2 outgoing events" in client.get(of_other).content.decode()
+    ids = ",".join(str(row.pk) for row in saved_events(using="other"))
+    confirmed = {"action": "send_again", "index": "0", "select_across": "1", "_selected_action": "confirmed"}
+    done = client.post(of_other, confirmed | {"confirmed": ids}, follow=True)
+    assert "2 events are sent again" in done.content.decode()
+    assert [row.error for row in saved_events(using="other")] == [None, None]
+    assert [row.error for row in saved_events()] == ["too large"]
+
+
+def test_the_admin_sends_again_where_events_are_written_not_where_they_are_read(
+    client: Client, other: str, settings: Any
+) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_several_databases.ReadsInOther"]
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": ["default"]}
+    login(client, "view_outgoingevent", "send_again_outgoingevent")
+    with transaction.atomic():
+        numbers().send({"n": 1})
+    OutgoingEvent.objects.set_aside({row.pk: "too large" for row in saved_events()}, "default")
+    page = client.get(reverse("admin:django_events_outgoingevent_changelist"), {"place": "aside"})
+    assert "1 outgoing event" in page.content.decode()
 
 
 def test_the_router_says_where_events_go(broker: Broker, other: str, settings: Any) -> None:
@@ -214,6 +256,39 @@ def test_catchup_looks_after_all_of_them_or_those_that_are_named(
     ]
     assert "Sent 3 events" in site.run("catchup", "--once", **both)
     assert rows() == (0, 0)
+
+
+def test_a_database_that_is_away_holds_up_its_own_events_alone(broker: Broker, other: str, site: Site) -> None:
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    catchup = site.start("catchup", "--interval=0.1", OTHER_DATABASE_URL=address_of(other))
+    save("default", 1)
+    wait_for(lambda: len(broker.read("ledger.entry-made")) == 1)
+    connections["other"].close()
+    let_nobody_into(other)
+    catchup.says("Reading the outbox of other: ")
+    save("default", 2)
+    wait_for(lambda: len(broker.read("ledger.entry-made")) == 2)
+    let_everybody_into(other)
+    with unguarded():
+        save("other", 3)
+    wait_for(lambda: len(broker.read("ledger.entry-made")) == 3)
+    catchup.says("Reading the outbox of other: works again")
+
+
+def save(using: str, number: int) -> None:
+    with transaction.atomic(using=using):
+        entry_made.send(EntryMade(using, number), key="a", using=using)
+
+
+def let_nobody_into(database: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{database}" WITH ALLOW_CONNECTIONS false')
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+
+
+def let_everybody_into(database: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{database}" WITH ALLOW_CONNECTIONS true')
 
 
 def test_catchup_says_which_databases_have_an_outbox(broker: Broker, other: str, settings: Any) -> None:

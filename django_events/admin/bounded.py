@@ -134,20 +134,19 @@ class BoundedAdmin(ModelAdmin):
         """The window for these filters (by parameter), this search text and these dates."""
         raise NotImplementedError
 
-    @property
-    def database(self) -> str:
+    def database(self, request: HttpRequest) -> str:
         """The alias of the database that is looked at."""
         return router.db_for_read(self.model)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        rows: models.QuerySet[Any] = self.model._default_manager.using(self.database).all()
+        rows: models.QuerySet[Any] = self.model._default_manager.using(self.database(request)).all()
         return rows
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        with reading_along_indexes(self.database):
+        with reading_along_indexes(self.database(request)):
             return super().get_changelist_instance(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -38,7 +38,7 @@ def ask(
     admin: "DeadLetterAdmin", request: HttpRequest, what: Repair, ids: Sequence[int], **more: Any
 ) -> TemplateResponse:
     """The page that asks whether to do this to these letters."""
-    with reading_along_indexes(admin.database):
+    with reading_along_indexes(admin.database(request)):
         counted = forecast(ids, what)
     context = {
         **admin.context(request, what.title),
@@ -62,7 +62,7 @@ def numbers(text: str) -> list[int]:
 
 def _visible(admin: "DeadLetterAdmin", request: HttpRequest, ids: Sequence[int]) -> list[int]:
     """Those of the letters that this person may see, as far as a site narrows ``get_queryset``."""
-    with reading_along_indexes(admin.database):
+    with reading_along_indexes(admin.database(request)):
         return sorted(admin.get_queryset(request).filter(pk__in=ids).values_list("pk", flat=True))
 
 

@@ -73,19 +73,18 @@ class DeadLetterAdmin(BoundedAdmin):
 
     # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def database(self) -> str:
+    def database(self, request: HttpRequest) -> str:
         return repair.database()
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
-        view = letters(chosen, dates, self.database)
+        view = letters(chosen, dates, self.database(request))
         if text:
             view = view._replace(rows=search(view.rows, text, in_payloads=self.may_see_payload(request)))
         return view._replace(rows=view.rows.defer("key", "value", "edited_value", "headers"))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
-        with reading_along_indexes(self.database):
+        with reading_along_indexes(self.database(request)):
             messages = error_messages(changes.result_list) if self.may_see_payload(request) else {}
         for letter in changes.result_list:
             name = short_name(letter.exception)
@@ -149,7 +148,7 @@ class DeadLetterAdmin(BoundedAdmin):
         """Selected letters are taken as they were selected, although the filter may not fit some any more."""
         changes = self.get_changelist_instance(request)
         if request.POST.get("select_across") == "1":
-            with reading_along_indexes(self.database):
+            with reading_along_indexes(self.database(request)):
                 ids = list(queryset.values_list("pk", flat=True)[:WINDOW])
             return ask(self, request, REPAIRS[name], ids, filters=changes.filters_in_words, note=changes.note)
         ids = [int(each) for each in request.POST.getlist(ACTION_CHECKBOX_NAME)]
@@ -176,7 +175,7 @@ class DeadLetterAdmin(BoundedAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         letter = self.letter_or_404(request, object_id)
-        with reading_along_indexes(self.database):
+        with reading_along_indexes(self.database(request)):
             described = letter_page.describe(letter, sees_payload=self.may_see_payload(request))
         context = {
             **self.context(request, str(letter)),

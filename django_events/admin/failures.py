@@ -38,12 +38,11 @@ class FailureAdmin(BoundedAdmin):
     search_fields = ("exception",)
     search_help_text = gettext_lazy("Anything in the exception or its text.")
 
-    @property
-    def database(self) -> str:
+    def database(self, request: HttpRequest) -> str:
         return repair.database()
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
-        rows = newest_failures(self.database)
+        rows = newest_failures(self.database(request))
         if text:
             in_message = Q(message__icontains=text) if self.may_see_messages(request) else Q()
             rows = rows.filter(Q(exception__icontains=text) | in_message)
@@ -51,7 +50,7 @@ class FailureAdmin(BoundedAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
-        with reading_along_indexes(self.database):
+        with reading_along_indexes(self.database(request)):
             messages = error_messages(changes.result_list) if self.may_see_messages(request) else {}
         for failure in changes.result_list:
             failure.shown_error = cut(messages.get(failure.pk, ""))

@@ -1,9 +1,11 @@
 """Outgoing events in the admin: what waits to be sent, the oldest first, and what is set aside."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,12 +18,17 @@ from django_events import cloudevents
 from django_events.admin.bounded import BoundedAdmin, Dates, View
 from django_events.admin.confirmation import numbers
 from django_events.admin.letter_filters import ChoiceFilter
+from django_events.admin.names_filters import ParameterFilter
 from django_events.admin.set_aside import DISCARD, SEND_AGAIN, SetAsideAction
 from django_events.admin.texts import breakable, cut, key_in_words, moment, span
+from django_events.conf import settings
 from django_events.models import IS_SET_ASIDE, OutgoingEvent
 from django_events.models.windows import WINDOW, reading_along_indexes, window
 
 SET_ASIDE = "aside"
+
+DATABASE = "database"
+"""The parameter that says whose outbox is looked at."""
 
 
 class PlaceFilter(ChoiceFilter):
@@ -35,19 +42,48 @@ class PlaceFilter(ChoiceFilter):
     }
 
 
+class DatabaseFilter(ParameterFilter):
+    """Whose outbox is looked at, where there are several."""
+
+    title = gettext_lazy("database")
+    parameter_name = DATABASE
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(each, each) for each in settings.DATABASES] if len(settings.DATABASES) > 1 else []
+
+    def value(self) -> str:
+        return outbox(super().value())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset  # of that database already
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        _all_of_them, *choices = super().choices(changelist)
+        yield from choices
+
+
+def outbox(chosen: str | None) -> str:
+    """The database with this outbox; if there is none, that of the outbox in which events are saved by default."""
+    usual = router.db_for_write(OutgoingEvent)
+    return chosen if chosen in settings.DATABASES else usual
+
+
 @admin.register(OutgoingEvent)
 class OutgoingEventAdmin(BoundedAdmin):
     list_display = ("event_id", "shown_topic", "shown_key", "shown_lane", "age", "saved", "shown_error")
     list_display_links = None
-    list_filter = (PlaceFilter,)
+    list_filter = (PlaceFilter, DatabaseFilter)
     ordering = ("pk",)
     sortable_by = ()
     search_fields = ("event_id",)
     search_help_text = gettext_lazy("The beginning of an event id, among the oldest 10,000 events.")
     actions = ("send_again", "discard")
 
+    def database(self, request: HttpRequest) -> str:
+        return outbox(request.GET.get(DATABASE))
+
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
-        every = OutgoingEvent.objects.using(self.database)
+        every = OutgoingEvent.objects.using(self.database(request))
         is_about_set_aside = chosen.get("place") == SET_ASIDE
         rows = window(every.filter(IS_SET_ASIDE) if is_about_set_aside else every, ["id"], backwards=False)
         if text:
@@ -71,14 +107,15 @@ class OutgoingEventAdmin(BoundedAdmin):
         self, request: HttpRequest, queryset: QuerySet[OutgoingEvent], what: SetAsideAction
     ) -> HttpResponse | None:
         """Asks first, with the number of events; acts when a person has said so, on exactly those that were counted."""
-        with reading_along_indexes(self.database):
+        with reading_along_indexes(self.database(request)):
             ids = sorted(queryset.filter(IS_SET_ASIDE).values_list("pk", flat=True)[:WINDOW])
         if "confirmed" in request.POST:
             ids = sorted({*ids} & {*numbers(request.POST["confirmed"])})
         form = what.form(request.POST if "confirmed" in request.POST else None)
         if form.is_valid():
             assert request.user.is_authenticated
-            self.message_user(request, what.run(ids, request.user, form.cleaned_data, self.database), messages.SUCCESS)
+            done = what.run(ids, request.user, form.cleaned_data, self.database(request))
+            self.message_user(request, done, messages.SUCCESS)
             return None
         context = {
             **self.context(request, what.title),

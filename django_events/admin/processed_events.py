@@ -23,7 +23,7 @@ class ProcessedEventAdmin(BoundedAdmin):
     search_help_text = gettext_lazy("A whole event id, among all of them.")
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
-        rows = ProcessedEvent.objects.using(self.database)
+        rows = ProcessedEvent.objects.using(self.database(request))
         if text:
             title = _("%s processed events of this id") % f"{WINDOW:,}"
             return View(as_table(rows.filter(event_id=text)[:WINDOW]), title)

@@ -28,7 +28,7 @@ class SetAsideAction:
     is_destructive: bool = False
 
     def run(self, ids: Sequence[int], by: AbstractBaseUser, given: Mapping[str, Any], using: str) -> str:
-        """Do it to those that are set aside and log it, in one transaction. Returns what was done, in words."""
+        """Do it to those that are set aside in this outbox and log it. Returns what was done, in words."""
         with transaction.atomic(using=using):
             rows = list(OutgoingEvent.objects.using(using).filter(pk__in=ids).only("pk", "topic", "event_id"))
             act = OutgoingEvent.objects.discard if self.is_destructive else OutgoingEvent.objects.send_again

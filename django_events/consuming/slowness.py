@@ -69,7 +69,8 @@ class Slowness:
                 del self._held[record]
                 if not progress.ended:
                     extra = fields_of_place(progress.partition, record.offset)
-                    logger.info("The offset of %s goes on, after %.0f s", progress.partition, now - record.since, extra=extra)
+                    after = now - record.since
+                    logger.info("The offset of %s goes on, after %.0f s", progress.partition, after, extra=extra)
 
     def _say_held(self, progress: Progress, record: InHand, works: Sequence[Work], now: float) -> None:
         logger.warning(

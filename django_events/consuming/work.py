@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A record at one handler, until that is done with it. Changed by the thread that owns the queues; workers only read
-    it. Moments are of ``time.monotonic``."""
+    """A record at one handler, until that is done with it. Changed by the thread that owns the queues; workers only
+    read it. Moments are of ``time.monotonic``."""
 
     handler: Handler
     record: ReceivedRecord

@@ -1,9 +1,11 @@
 """Catch-up: looks for rows that nobody has sent, whoever wrote them, and sends them."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
@@ -24,9 +26,12 @@ logger = logging.getLogger("django_events.catchup")
 OUTAGE = Backoff(first=0.5, max=30.0)
 """Seconds between two tries while Kafka or the database does not answer."""
 
-
 LOOK_WAIT = 5.0
 """Seconds that the transaction of a look may stand still."""
+
+LOOK_AGAIN = 1.0
+"""Seconds of a pass after which it ends with its round: lanes that have got rows meanwhile, and other databases, do not
+wait until all is sent that waited at the look."""
 
 LANES_OF_A_ROUND = 8
 """Half of the lanes of one topic, so that two processes share the work of the only topic that has some."""
@@ -57,6 +62,8 @@ class Catchup:
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
         self._sender = Sender(rows, LANES_OF_A_ROUND, method="catchup")
+        self._waiting: dict[str, set[str]] = {}
+        """By database, the topics that had rows at the last look."""
         self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
         self._outboxes = {
             using: Trouble("outbox", f"Reading the outbox of {using}", logger, OUTAGE) for using in databases
@@ -97,9 +104,12 @@ class Catchup:
         self.close()
         return total
 
-    def one_pass(self, using: str, stop: Stop) -> Pass:
-        """Give each lane that has rows its turn."""
-        waiting = WaitingLanes(self._look(using))
+    def one_pass(self, using: str, stop: Stop, seconds: float = math.inf) -> Pass:
+        """Give the lanes that have rows their turns, until nothing is left or so many seconds have passed."""
+        lanes = self._look(using)
+        self._forget_what_others_have_sent(lanes, using)
+        waiting = WaitingLanes(lanes)
+        until = time.monotonic() + seconds
         result = Pass()
         busy: set[LaneName] = set()
         while waiting and not stop.is_set():
@@ -112,6 +122,7 @@ class Catchup:
             result.unanswered = done.unanswered
             if done.is_outage:
                 result.is_outage = True
+            if done.is_outage or time.monotonic() >= until:
                 break
         result.busy, result.left = len(busy), len(waiting)
         if result.left:
@@ -131,21 +142,29 @@ class Catchup:
         random.shuffle(lanes)
         return lanes
 
+    def _forget_what_others_have_sent(self, lanes: Sequence[LaneName], using: str) -> None:
+        """A topic of which nothing waits any more, in no database, is not held back either."""
+        self._waiting[using] = {lane.topic for lane in lanes}
+        self._sender.hold_back_only(set[str]().union(*self._waiting.values()))
+
     def _guarded_pass(self, using: str, stop: Stop) -> Pass:
         """One pass; an outage of Kafka or the database is no failure of ours, and nothing is given up."""
         try:
-            result = self.one_pass(using, stop)
+            result = self.one_pass(using, stop, LOOK_AGAIN)
+            if self._kafka.reason and not (result.sent or result.unanswered):
+                self._sender.connect()  # others may have sent what waited: so Kafka itself is asked
         except BrokerUnavailable as error:
             self._sender.close()
             self._kafka.began(str(error))
             return Pass(unanswered=str(error))
         except DatabaseError as error:
-            connections[using].close()
+            with suppress(Exception):  # the server may have closed it already; the next pass connects
+                connections[using].close()
             self._outboxes[using].began(str(error).strip())
             return Pass(unanswered=str(error))
         self._outboxes[using].ended()
         if result.unanswered and result.is_outage and not result.sent:
             self._kafka.began(result.unanswered)
-        elif result.sent:
+        elif result.sent or not result.unanswered:
             self._kafka.ended()
         return result

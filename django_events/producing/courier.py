@@ -85,8 +85,9 @@ class Courier:
         """Send the rows in their order; after the first failure no more, but for finding out which row is at fault."""
         started = time.monotonic()
         deliveries = self.connect().send(((row.id, _record_of(row)) for row in rows), self._patience.seconds)
-        was_short = not deliveries.acknowledged or deliveries.were_coming
-        self._patience.learn(was_short=was_short, seconds=time.monotonic() - started)
+        if deliveries.acknowledged or deliveries.silent:  # a refusal says nothing of how quick Kafka is
+            was_short = not deliveries.acknowledged or deliveries.were_coming
+            self._patience.learn(was_short=was_short, seconds=time.monotonic() - started)
         sending = Sending(deliveries.acknowledged, topic_errors=deliveries.topic_errors)
         if deliveries.failure:
             self.close()

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from django_events.models import LaneName
 from django_events.retry import Backoff
@@ -40,10 +40,14 @@ class Holds:
         trouble.began(reason, backoff=backoff)
 
     def release(self, topics: Iterable[str]) -> None:
-        """Something could be sent to these topics: forget what held them."""
+        """Something could be sent to these topics, by us or by others: forget what held them."""
         for topic in topics:
             if trouble := self._troubles.pop(topic, None):
                 trouble.ended()
+
+    def keep_only(self, topics: Collection[str]) -> None:
+        """Nothing of any other topic waits: forget what held them."""
+        self.release([topic for topic in self._troubles if topic not in topics])
 
     @property
     def troubles(self) -> list[str]:

@@ -5,7 +5,9 @@ import os
 
 from django_events.exceptions import CalledInAsync
 
-TOGETHER = "put the call, with the change that the event tells of, into a function, and await sync_to_async(function)(…)"
+TOGETHER = (
+    "put the call, with the change that the event tells of, into a function, and await sync_to_async(function)(…)"
+)
 """What to do instead of sending in an event loop."""
 
 

@@ -9,7 +9,7 @@ deleted only when it is acknowledged. The lock only saves duplicates.
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,6 +119,7 @@ class Sender:
             raise
         waiting.add(_unfinished(rows, sending, cut))
         self._note(rows, sending)
+        self._holds.release(_sent_by_others(locked, rows, waiting))
         _tell(rows, sending, using)
         round_done(rows, sending, began_at)
         count_round(self._method, rows, sending, began_at)
@@ -143,6 +144,10 @@ class Sender:
     def troubles(self) -> list[str]:
         """Which topics are held back, and why. Other threads may read it."""
         return self._holds.troubles
+
+    def hold_back_only(self, topics: Collection[str]) -> None:
+        """Of no other topic anything waits, because others have sent it: so none of them is held back any more."""
+        self._holds.keep_only(topics)
 
     def next_due(self, waiting: WaitingLanes) -> float:
         """The moment (time.monotonic) at which the first of the waiting lanes may be tried."""
@@ -225,6 +230,13 @@ def round_transaction(using: str) -> AbstractContextManager[object]:
     if connections[using].features.has_select_for_update_skip_locked:
         return transaction.atomic(using=using, durable=True)
     return nullcontext()
+
+
+def _sent_by_others(locked: Sequence[LaneName], rows: Sequence[WaitingRow], waiting: WaitingLanes) -> set[str]:
+    """The topics of locked lanes that had no rows any more, if no other of their lanes waits either."""
+    had_rows = {row.topic for row in rows}
+    gone = {lane.topic for lane in locked} - had_rows
+    return gone - {lane.topic for lane in waiting.first(len(waiting))} if gone else gone
 
 
 def _unfinished(rows: Sequence[WaitingRow], sending: Sending, cut: Cut) -> set[LaneName]:

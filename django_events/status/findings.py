@@ -105,14 +105,14 @@ def _outbox(overview: Overview) -> Iterator[Finding]:
             what=f"{_events(line.waiting, line)} waiting to be sent, the oldest for {span(line.oldest or 0.0)}.",
             remedy=_remedy_for_waiting(overview),
             command="" if overview.kafka else _sending_command(overview),
-            page="outgoingevent/?place=lane",
+            page=f"outgoingevent/?place=lane&database={line.database}",
         )
     for line in [line for line in overview.outbox if line.set_aside][:SHOWN]:
         yield Finding(
             severity=Severity.WAITING,
             what=f"{_events(line.set_aside, line)} set aside: Kafka refuses {'it' if line.set_aside == 1 else 'them'}.",
             remedy="Mend the cause, which stands beside each, then send them again or discard them in the admin.",
-            page="outgoingevent/?place=aside",
+            page=f"outgoingevent/?place=aside&database={line.database}",
         )
 
 
