@@ -68,7 +68,7 @@ def test_a_look_at_an_empty_outbox_costs_the_same_whatever_was_sent(broker: Brok
     with counting() as found:
         catchup.one_pass("default", Stop())
     catchup.close()
-    assert found.counts.statements <= 7, "BEGIN, two that prepare, the look, COMMIT, and what a new connection asks"
+    assert found.counts.statements <= 6, "BEGIN, one that prepares, the look, COMMIT, and what a new connection asks"
     assert found.counts.dead_tuples == 0
 
 

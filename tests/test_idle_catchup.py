@@ -31,10 +31,10 @@ TOPIC = "ledger.entry-made"
 UNKNOWN = "nobodys"
 """A topic that Kafka does not have, and that nobody has declared: it is held back."""
 PASSES = 3
-LOOK = 5
-"""BEGIN, two statements that prepare, the one that looks, COMMIT."""
-ROUND = 5
-"""BEGIN, two statements that prepare, the one that locks, COMMIT."""
+LOOK = 4
+"""BEGIN, the statement that prepares, the one that looks, COMMIT."""
+ROUND = 4
+"""BEGIN, the statement that prepares, the one that locks, COMMIT."""
 CONNECTION = 2
 """What a new connection asks."""
 

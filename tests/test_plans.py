@@ -99,7 +99,7 @@ def test_lanes_are_locked_in_the_order_in_which_they_wait(db: None, topics: int,
     offered = random.Random(topics).sample(lanes, min(len(lanes), LANES_OFFERED))
     with transaction.atomic():
         OutgoingEvent.objects.prepare_round("default", 5)
-        assert Lane.objects.lock(offered, 20, "default") == offered[:20]
+        assert Lane.objects.lock(offered, 20, "default", wait=5) == offered[:20]
 
 
 @pytest.mark.django_db(transaction=True)

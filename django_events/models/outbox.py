@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from django_events.kafka.record import Headers, Record
-from django_events.models.statements import execute_binary, fetch, fetch_binary
+from django_events.models.statements import begin, execute_binary, fetch, fetch_binary
 from django_events.models.windows import reading_along_indexes
 
 LANES_PER_TOPIC = 16
@@ -98,15 +98,16 @@ class LaneManager(models.Manager["Lane"]):
         rows = [Lane(topic=topic, number=number) for topic, number in lanes]
         self.using(using).bulk_create(rows, ignore_conflicts=True)
 
-    def lock(self, lanes: Collection[LaneName], at_most: int, using: str) -> list[LaneName]:
-        """Lock the first ``at_most`` of the lanes that nobody holds, until the transaction ends; return them. Never
-        waits.
+    def lock(self, lanes: Collection[LaneName], at_most: int, using: str, *, wait: float) -> list[LaneName]:
+        """Begin the transaction of a round, as ``prepare_round``, and lock the first ``at_most`` of the lanes that nobody
+        holds, until it ends; return them. Never waits.
 
         Also the empty ones: if fewer are returned, each other one is held by somebody, or was never added. Where the
         database has no row locks (SQLite) nothing is locked, and the first are returned.
         """
         if connections[using].vendor == "postgresql":
-            return [LaneName(*row) for row in fetch(using, _SQL_LOCK_LANES, [*_as_columns(lanes), at_most])]
+            statements = [_SQL_PREPARE.format(idle=wait + 5), _SQL_LOCK_LANES]
+            return [LaneName(*row) for row in begin(using, statements, [*_as_columns(lanes), at_most])]
         return list(lanes)[:at_most]
 
 
@@ -139,15 +140,14 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
         return [topic for (topic,) in fetch(using, _SQL_TOPICS, [])]
 
     def prepare_round(self, using: str, wait: float) -> None:
-        """Prepare the transaction of a round: READ COMMITTED, plans that do not trust statistics, and an end.
+        """Begin the transaction of a round: READ COMMITTED, plans that do not trust statistics, and an end.
 
         The proof of order needs a fresh snapshot for each statement. A queue's statistics are always wrong, and
         the plans that they suggest read every waiting row. ``wait`` is in seconds: a process that stops or vanishes
         inside a round loses its transaction, and so the lanes, 5 s after it.
         """
         if connections[using].vendor == "postgresql":
-            with connections[using].cursor() as cursor:
-                cursor.execute(_SQL_PREPARE.format(idle=wait + 5))
+            begin(using, [_SQL_PREPARE.format(idle=wait + 5)])
 
     def lanes_with_rows(self, using: str) -> list[LaneName]:
         """All lanes that have rows to send, whoever holds them. One index look-up a lane; in a prepared round."""
@@ -268,10 +268,8 @@ _OUTBOX = OutgoingEvent._meta.db_table
 _LANES = Lane._meta.db_table
 _READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", "headers")
 
-# Sent as one: a round waits for the answer once. The level has to be set before the first query.
 _SQL_PREPARE = (
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT "
-    "set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), "
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), "
     "set_config('enable_bitmapscan', 'off', true), "
     "set_config('jit', 'off', true), "  # a plan that looks expensive would be compiled: 100 ms for a read of 1 ms
     "set_config('idle_in_transaction_session_timeout', '{idle:.0f}s', true)"

@@ -23,6 +23,32 @@ def execute_binary(using: str, sql: str, params: Sequence[Any]) -> None:
     _binary_cursor(using, sql, params)
 
 
+def begin(using: str, statements: Sequence[str], params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Begin the transaction on PostgreSQL that Django takes for begun (``atomic``), with these statements, in one message
+    and one answer; the rows of the last. READ COMMITTED, whatever the connection is set to.
+
+    By itself psycopg sends BEGIN before the first statement, and waits for the answer: in a process whose other threads
+    keep Python busy, each answer may be some milliseconds late. In a transaction that has begun, nothing else is begun.
+    """
+    from psycopg import ClientCursor
+    from psycopg.pq import TransactionStatus
+
+    wrapper = connections[using]
+    wrapper.ensure_connection()
+    connection = wrapper.connection
+    with wrapper.wrap_database_errors:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            connection.autocommit = True  # so psycopg sends no BEGIN of its own; Django commits all the same
+            first = "BEGIN ISOLATION LEVEL READ COMMITTED"
+        else:
+            first = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        cursor = ClientCursor(connection)
+        cursor.execute("; ".join([first, *statements]), params)
+        while cursor.nextset():
+            pass
+        return list(cursor.fetchall())
+
+
 def _binary_cursor(using: str, sql: str, params: Sequence[Any]) -> Any:
     """Django's own cursor puts parameters into the text of a statement, and gets text back."""
     from psycopg import Cursor

@@ -105,8 +105,7 @@ class Sender:
         locked: list[LaneName] = []
         try:
             with round_transaction(using):
-                OutgoingEvent.objects.prepare_round(using, self._courier.longest_wait)
-                locked = Lane.objects.lock(lanes, self._lanes, using)
+                locked = Lane.objects.lock(lanes, self._lanes, using, wait=self._courier.longest_wait)
                 if crash_points.armed:
                     crash_points.reached("lanes-locked")
                 waiting.remove(locked)

@@ -69,9 +69,10 @@ def _deleted_before_acknowledged() -> None:
 @_bug(CALM)
 def _no_lanes() -> None:
     """No lane is ever locked."""
-    from django_events.models.outbox import LaneManager
+    from django_events.models.outbox import LaneManager, OutgoingEvent
 
-    def lock(self: LaneManager, lanes: Collection[Any], at_most: int, using: str) -> list[Any]:
+    def lock(self: LaneManager, lanes: Collection[Any], at_most: int, using: str, *, wait: float) -> list[Any]:
+        OutgoingEvent.objects.prepare_round(using, wait)
         return list(lanes)[:at_most]
 
     LaneManager.lock = lock  # type: ignore[method-assign]
