@@ -100,6 +100,8 @@ class Producer:
         self._pid = os.getpid()
         self._leaderless: dict[str, list[int]] = {}
         """By wire name of each topic that is there, its partitions without leader."""
+        self._in_sync: dict[str, dict[int, int]] = {}
+        """By wire name, how many copies of each partition are in sync."""
         self._first_records = FirstRecords(str(options.get("partitioner")))
         self._is_warm = False
         self._produced = 0
@@ -121,6 +123,7 @@ class Producer:
             self._is_warm = True
         there = {name: topic for name, topic in metadata.topics.items() if topic.error is None}
         self._leaderless = {name: _leaderless(topic) for name, topic in there.items()}
+        self._in_sync = {name: _in_sync(topic) for name, topic in there.items()}
         partitions = {name: len(topic.partitions) for name, topic in there.items()}
         self._first_records.learn(partitions, self._leaderless)
 
@@ -146,6 +149,14 @@ class Producer:
         if missing is None:
             return "Kafka does not have it, and it was not created"
         return f"partition {', '.join(map(str, missing))} has no leader" if missing else None
+
+    def lack_of_copies(self, topic: str, least: int) -> str | None:
+        """Why Kafka took no event of this topic at the last ``connect``, if ``least`` copies must be in sync; None if
+        so many were."""
+        short = sorted(number for number, count in self._in_sync.get(names.on_wire(topic), {}).items() if count < least)
+        if not short:
+            return None
+        return f"partition {', '.join(map(str, short))} has fewer than {least} copies in sync (min.insync.replicas)"
 
     def send(self, records: Iterable[Sent], timeout: float) -> Deliveries:
         """Send the records, each with a token of the caller's, and wait for Kafka at most ``timeout`` seconds."""
@@ -257,6 +268,10 @@ class Producer:
 
 def _leaderless(topic: TopicMetadata) -> list[int]:
     return sorted(number for number, partition in topic.partitions.items() if partition.leader < 0)
+
+
+def _in_sync(topic: TopicMetadata) -> dict[int, int]:
+    return {number: len(partition.isrs) for number, partition in topic.partitions.items()}
 
 
 def _text(error: BaseException) -> str:

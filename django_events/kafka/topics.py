@@ -20,6 +20,8 @@ from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
 
+LEAST_COPIES = "min.insync.replicas"
+
 
 def create_missing(topics: Iterable[str], timeout: float) -> frozenset[str]:
     """Create those of the topics that are declared and absent; return the names of those that exist afterwards.
@@ -89,10 +91,18 @@ def configs(wanted: Iterable[str], admin: AdminClient, timeout: float) -> dict[s
     return found
 
 
+def least_copies(wanted: Iterable[str], timeout: float) -> dict[str, int]:
+    """How many copies of these topics must be in sync, or Kafka takes no event (``min.insync.replicas``), as far as it
+    tells us within ``timeout`` seconds."""
+    admin, _ = client()
+    found = configs(wanted, admin, timeout)
+    return {topic: int(config[LEAST_COPIES]) for topic, config in found.items() if LEAST_COPIES in config}
+
+
 def _new_topic(wanted: spec.TopicSpec, broker_count: int) -> NewTopic:
     copies = wanted.replication_factor or min(3, max(broker_count, 1))
     defaults = {
-        "min.insync.replicas": str(max(copies - 1, 1)),
+        LEAST_COPIES: str(max(copies - 1, 1)),
         "message.timestamp.type": "LogAppendTime",
     }
     if wanted.max_bytes > spec.DEFAULT_LIMIT:

@@ -39,6 +39,8 @@ class Courier:
     def __init__(self) -> None:
         self._producer: Producer | None = None
         self._patience = Patience()
+        self._least_copies: dict[str, int] = {}
+        """By topic that was silent, how many copies must be in sync before it is tried again."""
 
     @property
     def longest_wait(self) -> float:
@@ -65,13 +67,26 @@ class Courier:
         Creates those that may be created. Raises BrokerUnavailable.
         """
         producer = self.connect()
-        if all(producer.is_whole(topic) for topic in wanted):
+        if all(producer.is_whole(topic) and topic not in self._least_copies for topic in wanted):
             return {}
         unknown = {topic for topic in wanted if not producer.knows(topic)}
         producer.connect(CONNECT_WAIT)  # what was not whole may be by now
         if new := {topic for topic in unknown if not producer.is_whole(topic)}:
             self._wait_for(topics.create_missing(new, CONNECT_WAIT), producer)
-        return {topic: problem for topic in sorted(wanted) if (problem := producer.problem_of(topic))}
+        found = {topic: producer.problem_of(topic) or self._lack_of_copies(topic, producer) for topic in sorted(wanted)}
+        return {topic: problem for topic, problem in found.items() if problem}
+
+    def look_into_silence(self, silent: Collection[str]) -> None:
+        """Kafka did not answer about events of these topics: find out how many copies must be in sync, so that none of
+        them is tried again in vain while too few are. All others would wait for each such try."""
+        self._least_copies |= topics.least_copies(silent, CONNECT_WAIT)
+
+    def _lack_of_copies(self, topic: str, producer: Producer) -> str | None:
+        least = self._least_copies.get(topic, 0)
+        problem = producer.lack_of_copies(topic, least)
+        if not problem:
+            self._least_copies.pop(topic, None)
+        return problem
 
     def _wait_for(self, created: Collection[str], producer: Producer) -> None:
         """A new topic takes a moment until every broker knows it and its partitions have leaders, whoever made it."""

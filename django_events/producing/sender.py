@@ -209,6 +209,8 @@ class Sender:
             self._courier.connect()  # if Kafka is away, this says so, and why; the round knows only what came of it
         for topic in sending.silent:
             self._holds.hold(topic, f"Kafka answers, but not about its events: {sending.unanswered}", SILENT)
+        if sending.silent:
+            self._courier.look_into_silence(sending.silent)
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""
