@@ -39,6 +39,18 @@ class SavedRow(NamedTuple):
     lane: LaneName
 
 
+class NewRow(NamedTuple):
+    """What is written of an event. The database adds the rest."""
+
+    topic: str
+    lane: int
+    event_id: str
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    """A MessagePack array of [name, bytes or nil]."""
+
+
 class WaitingRow(NamedTuple):
     """A row of the outbox, read in order to send it: as it comes from the database, because there are many."""
 
@@ -99,8 +111,8 @@ class LaneManager(models.Manager["Lane"]):
         self.using(using).bulk_create(rows, ignore_conflicts=True)
 
     def lock(self, lanes: Collection[LaneName], at_most: int, using: str, *, wait: float) -> list[LaneName]:
-        """Begin the transaction of a round, as ``prepare_round``, and lock the first ``at_most`` of the lanes that nobody
-        holds, until it ends; return them. Never waits.
+        """Begin the transaction of a round, as ``prepare_round``, and lock the first ``at_most`` of the lanes that
+        nobody holds, until it ends; return them. Never waits.
 
         Also the empty ones: if fewer are returned, each other one is held by somebody, or was never added. Where the
         database has no row locks (SQLite) nothing is locked, and the first are returned.
@@ -132,8 +144,12 @@ class OutgoingEventManager(models.Manager["OutgoingEvent"]):
     def save_records(self, records: Sequence[tuple[str, Record]], using: str) -> list[SavedRow]:
         """Insert the records, each with its event id, in their order, in one statement."""
         rows = [_row_of(event_id, record) for event_id, record in records]
-        self.using(using).bulk_create(rows)
-        return [SavedRow(row.pk, LaneName(row.topic, row.lane or 0)) for row in rows]
+        if connections[using].vendor == "postgresql":  # in half the time that bulk_create takes
+            ids = fetch(using, _sql_insert(len(rows)), [value for row in rows for value in row])
+        else:
+            saved = self.using(using).bulk_create([OutgoingEvent(**row._asdict()) for row in rows])
+            ids = [(row.pk,) for row in saved]
+        return [SavedRow(id, LaneName(row.topic, row.lane)) for (id,), row in zip(ids, rows, strict=True)]
 
     def topics(self, using: str) -> list[str]:
         """The topics that have rows: one index look-up each, however many rows there are; in a prepared round."""
@@ -266,6 +282,7 @@ class OutgoingEvent(models.Model):
 
 _OUTBOX = OutgoingEvent._meta.db_table
 _LANES = Lane._meta.db_table
+_VALUES = f"({', '.join(['%s'] * len(NewRow._fields))})"
 _READ_COLUMNS = ("id", "topic", "lane", "event_id", "saved_at", "key", "value", "headers")
 
 _SQL_PREPARE = (
@@ -331,18 +348,23 @@ _SQL_BACKLOGS = f"""
 """
 
 
+def _sql_insert(count: int) -> str:
+    values = ", ".join([_VALUES] * count)
+    return f"INSERT INTO {_OUTBOX} ({', '.join(NewRow._fields)}) VALUES {values} RETURNING id"
+
+
 def _as_columns(lanes: Iterable[LaneName]) -> list[list[Any]]:
     return [list(column) for column in zip(*lanes, strict=True)]
 
 
-def _row_of(event_id: str, record: Record) -> OutgoingEvent:
-    return OutgoingEvent(
+def _row_of(event_id: str, record: Record) -> NewRow:
+    return NewRow(
         topic=record.topic,
         lane=lane_of(record.topic, record.key, event_id).number,
         event_id=event_id,
         key=record.key,
         value=record.value,
-        headers=msgspec.msgpack.encode(record.headers),
+        headers=_headers_encoder.encode(record.headers),
     )
 
 
@@ -350,4 +372,5 @@ def _as_bytes(value: bytes | memoryview | None) -> bytes | None:
     return None if value is None else bytes(value)
 
 
+_headers_encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(Headers)

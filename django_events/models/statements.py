@@ -24,8 +24,8 @@ def execute_binary(using: str, sql: str, params: Sequence[Any]) -> None:
 
 
 def begin(using: str, statements: Sequence[str], params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """Begin the transaction on PostgreSQL that Django takes for begun (``atomic``), with these statements, in one message
-    and one answer; the rows of the last. READ COMMITTED, whatever the connection is set to.
+    """Begin the transaction on PostgreSQL that Django takes for begun (``atomic``), with these statements, in one
+    message and one answer; the rows of the last. READ COMMITTED, whatever the connection is set to.
 
     By itself psycopg sends BEGIN before the first statement, and waits for the answer: in a process whose other threads
     keep Python busy, each answer may be some milliseconds late. In a transaction that has begun, nothing else is begun.
