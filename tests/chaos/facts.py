@@ -67,6 +67,9 @@ KAFKA, DATABASE = "kafka", "database"
 ABSENT = "absent"
 """The kind of the fault that Kafka lacks a topic for which there are events."""
 
+DIVIDE = "divide"
+"""The kind of the fault that one node of Kafka is cut off from the others."""
+
 
 class Settled(Fact, frozen=True):
     """After the last fault the outbox became empty and every group's lag zero."""

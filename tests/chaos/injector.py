@@ -9,7 +9,7 @@ import psycopg
 from tests.broker import Broker
 from tests.chaos.actors import Actor
 from tests.chaos.asking import ask
-from tests.chaos.facts import ABSENT, DATABASE, KAFKA, Fault
+from tests.chaos.facts import ABSENT, DATABASE, DIVIDE, KAFKA, Fault
 from tests.chaos.history import History
 from tests.chaos.parts import Parts
 from tests.chaos.plan import Planned
@@ -123,6 +123,18 @@ class Injector:
 
         return (KAFKA,), ", ".join(f"node {number}" for number in numbers), start
 
+    def _divide(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
+        (node,) = planned.target
+        links = [link for ends, link in self._parts.links.items() if node in ends and ends[0].startswith("kafka-")]
+        for link in links:
+            link.become(Condition.STALLED)
+
+        def heal() -> None:
+            for link in links:
+                link.become(Condition.OPEN)
+
+        return (KAFKA,), f"{node} from the others", heal
+
     def _database(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         self._parts.postgres.crash()
         return (DATABASE,), "", self._parts.postgres.start
@@ -154,6 +166,7 @@ class Injector:
         "database": _database,
         "refuse": _refuse,
         ABSENT: _absent,
+        DIVIDE: _divide,
     }
 
 

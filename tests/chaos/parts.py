@@ -3,16 +3,21 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import psycopg
 
 from tests.processes import Process
 from tests.services.cluster import NODES, KafkaCluster
+from tests.services.owners import owner_of
 from tests.services.postgres import PostgresServer
 from tests.services.proxy import Condition, Link, Proxy
 
 TEMPLATE = "chaos_template"
+
+SERVERS = ("database", *(f"kafka-{node}" for node in NODES))
 
 SESSION = '{"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}'
 """For consumers: a killed one's partitions are given to others after this."""
@@ -24,8 +29,14 @@ class Parts:
     def __init__(self, folder: Path, clients: Sequence[str]) -> None:
         self._proxy = Proxy()
         self.links: dict[tuple[str, str], Link] = {}
-        """By client and server: ``kafka-<node>`` or ``database``."""
-        self.kafka = KafkaCluster(folder / "kafka", clients, open_door=self._open_door)
+        """By client and server: ``kafka-<node>`` or ``database``. Two nodes of Kafka are each other's clients."""
+        for first, second in combinations(SERVERS[1:], 2):
+            self.links[first, second] = self._proxy.link_of_several()
+        self._others = self._proxy.link_of_several()
+        """For what comes to a node by the other nodes' way, and is of none of them. It stays open."""
+        self.kafka = KafkaCluster(
+            folder / "kafka", clients, open_door=self._open_door, open_passage=self._open_passage
+        )
         self.postgres = PostgresServer(folder / "postgres")
         for client in clients:
             self.links[client, "database"] = self._proxy.link(self.postgres.port)
@@ -87,6 +98,15 @@ class Parts:
         link = self.links[client, f"kafka-{node}"] = self._proxy.link(port)
         return link.port
 
+    def _open_passage(self, node: int, port: int) -> int:
+        return self._proxy.entrance(port, partial(self._link_to, node))
+
+    def _link_to(self, node: int, port: int) -> Link:
+        """The link of a connection to this node that comes from this port."""
+        nodes = {each.pid: number for number, each in self.kafka.nodes.items() if each.pid and number != node}
+        source = nodes.get(owner_of(port, nodes))
+        return self.links[_pair(source, node)] if source else self._others
+
     def _env(self, database_url: str) -> dict[str, str]:
         return {
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
@@ -102,4 +122,6 @@ class Parts:
             connection.execute(statement)
 
 
-SERVERS = ("database", *(f"kafka-{node}" for node in NODES))
+def _pair(first: int, second: int) -> tuple[str, str]:
+    low, high = sorted((first, second))
+    return f"kafka-{low}", f"kafka-{high}"

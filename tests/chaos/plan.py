@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.facts import ABSENT
+from tests.chaos.facts import ABSENT, DIVIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,13 @@ KINDS: Mapping[str, Kind] = {
     "database": Kind(2, 0.1, 3, shared=True),
     "refuse": Kind(2, 1, 4, shared=True),
     ABSENT: Kind(0, 0, 0),
+    DIVIDE: Kind(0, 4, 12),
 }
 """kill, freeze: SIGKILL, SIGSTOP of an actor. terminate: of its database connections. cut, stall, slow: its
 connections to one server. broker, coordinator, quorum: SIGKILL of one node of Kafka, of the one that coordinates a
 group, of two at once. database: immediate restart. refuse: Kafka refuses large batches. absent: once in a run, from its
-begin until a moment of the phase, which is drawn apart from the others."""
+begin until a moment of the phase. divide: once in a run, one node of Kafka is cut off from the others, and not from its
+clients. These two are drawn apart from the others."""
 
 GAP = 0.7
 """Seconds between the begins of two faults, on average."""
@@ -63,14 +65,23 @@ def plan(
     seed: int, seconds: float, actors: Sequence[str], servers: Sequence[str], kinds: Collection[str] = tuple(KINDS)
 ) -> list[Planned]:
     """The faults of a phase of so many seconds, in the order of their begin. All are over at its end."""
-    absences = [_absence(random.Random(f"absence of {seed}"), seconds)] if ABSENT in kinds else []
+    apart = [_absence(random.Random(f"absence of {seed}"), seconds)] if ABSENT in kinds else []
+    apart += [_division(random.Random(f"division of {seed}"), seconds, servers)] if DIVIDE in kinds else []
     drawn = sorted(kind for kind in kinds if KINDS[kind].weight)
-    return [*absences, *_drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, drawn)]
+    others = _drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, drawn)
+    return sorted([*apart, *others], key=lambda planned: planned.at)
 
 
 def _absence(draw: random.Random, seconds: float) -> Planned:
     """It has long begun when the phase does."""
     return Planned(kind=ABSENT, at=0.0, seconds=round(draw.uniform(0, seconds), 2))
+
+
+def _division(draw: random.Random, seconds: float, servers: Sequence[str]) -> Planned:
+    lasts = min(draw.uniform(KINDS[DIVIDE].shortest, KINDS[DIVIDE].longest), seconds)
+    at = draw.uniform(0, seconds - lasts)
+    node = draw.choice(_nodes(servers))
+    return Planned(kind=DIVIDE, at=round(at, 2), seconds=round(lasts, 2), target=(node,))
 
 
 def _drawn(
@@ -93,7 +104,7 @@ def _drawn(
 
 
 def _target(draw: random.Random, kind: str, actors: Sequence[str], servers: Sequence[str]) -> tuple[str, ...]:
-    nodes = [server for server in servers if server.startswith("kafka-")]
+    nodes = _nodes(servers)
     if kind in ("kill", "freeze", "terminate"):
         return (draw.choice(actors),)
     if kind in ("cut", "stall", "slow"):
@@ -101,3 +112,7 @@ def _target(draw: random.Random, kind: str, actors: Sequence[str], servers: Sequ
     if kind == "broker":
         return (draw.choice(nodes),)
     return tuple(sorted(draw.sample(nodes, 2))) if kind == "quorum" else ()
+
+
+def _nodes(servers: Sequence[str]) -> list[str]:
+    return [server for server in servers if server.startswith("kafka-")]

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.chaos.facts import ABSENT
+from tests.chaos.facts import ABSENT, DIVIDE
 from tests.chaos.parts import SERVERS
 from tests.chaos.plan import KINDS, Planned, plan
 from tests.chaos.scenario import CAST
@@ -34,8 +34,10 @@ def test_a_run_lacks_its_topic_once_until_a_moment_of_its_own(seed: int) -> None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_absence_of_the_topic_changes_no_other_fault(seed: int) -> None:
-    assert planned(seed) == planned(seed, ABSENT) + planned(seed, *(KINDS.keys() - {ABSENT}))
+@pytest.mark.parametrize("apart", [ABSENT, DIVIDE])
+def test_what_is_drawn_apart_changes_no_other_fault(seed: int, apart: str) -> None:
+    (only,) = planned(seed, apart)
+    assert [each for each in planned(seed) if each != only] == planned(seed, *(KINDS.keys() - {apart}))
 
 
 def test_nothing_is_broken_where_nothing_is_wanted() -> None:

@@ -30,8 +30,15 @@ class Door:
 OpenDoor = Callable[[str, int, int], int]
 """Puts something in front of a node's port for a client; returns the port where the client is to go."""
 
+OpenPassage = Callable[[int, int], int]
+"""Puts something in front of a node's port for the other nodes; returns the port where they are to go."""
+
 
 def _directly(_client: str, _node: int, port: int) -> int:
+    return port
+
+
+def _straight(_node: int, port: int) -> int:
     return port
 
 
@@ -46,10 +53,15 @@ class KafkaCluster:
         clients: Sequence[str] = (),
         properties: Mapping[str, object] = NOTHING,
         open_door: OpenDoor = _directly,
+        open_passage: OpenPassage = _straight,
     ) -> None:
         """``properties`` are Kafka's, in front of ours."""
         ports = iter(free_ports(2 * len(NODES) + len(NODES) * len(clients)))
-        self._ports = {number: (next(ports), next(ports)) for number in NODES}
+        own = {number: (next(ports), next(ports)) for number in NODES}
+        self._ports = {
+            number: _Ports(port, controller, open_passage(number, port), open_passage(number, controller))
+            for number, (port, controller) in own.items()
+        }
         self.doors = [
             Door(client, number, port, open_door(client, number, port))
             for client in clients
@@ -99,6 +111,16 @@ class KafkaCluster:
         return [door for door in self.doors if door.node == number]
 
 
+@dataclass(frozen=True)
+class _Ports:
+    """Where a node listens for brokers and for controllers, and where the others are told to go."""
+
+    port: int
+    controller: int
+    advertised: int
+    advertised_controller: int
+
+
 class _Node(KafkaNode):
     """One node of three."""
 
@@ -106,7 +128,7 @@ class _Node(KafkaNode):
         self,
         folder: Path,
         number: int,
-        ports: Mapping[int, tuple[int, int]],
+        ports: Mapping[int, _Ports],
         doors: Sequence[Door],
         cluster_id: str,
         properties: Mapping[str, object],
@@ -114,17 +136,20 @@ class _Node(KafkaNode):
         self.number = number
         self._properties = properties
         self._doors = doors
-        self._voters = ",".join(f"{each}@127.0.0.1:{controller}" for each, (_, controller) in ports.items())
-        port, self._controller_port = ports[number]
-        super().__init__(folder, f"127.0.0.1:{port}", cluster_id, heap="256m")
+        self._voters = ",".join(f"{each}@127.0.0.1:{its.advertised_controller}" for each, its in ports.items())
+        self._ports = ports[number]
+        super().__init__(folder, f"127.0.0.1:{self._ports.port}", cluster_id, heap="256m")
 
     def properties(self) -> Mapping[str, object]:
         listeners = {"NODES": self.address} | {_listener(door): f"127.0.0.1:{door.port}" for door in self._doors}
-        advertised = listeners | {_listener(door): f"127.0.0.1:{door.advertised}" for door in self._doors}
+        advertised = {
+            "NODES": f"127.0.0.1:{self._ports.advertised}",
+            "CONTROLLER": f"127.0.0.1:{self._ports.advertised_controller}",
+        } | {_listener(door): f"127.0.0.1:{door.advertised}" for door in self._doors}
         return {
             "node.id": self.number,
             "controller.quorum.voters": self._voters,
-            "listeners": _urls(listeners | {"CONTROLLER": f"127.0.0.1:{self._controller_port}"}),
+            "listeners": _urls(listeners | {"CONTROLLER": f"127.0.0.1:{self._ports.controller}"}),
             "advertised.listeners": _urls(advertised),
             "inter.broker.listener.name": "NODES",
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ["CONTROLLER", *listeners]),

@@ -64,6 +64,11 @@ class Server:
                 raise Unavailable(f"{self.name} {what}:\n{self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that was started last; None if there was none."""
+        return self._process.pid if self._process else None
+
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
