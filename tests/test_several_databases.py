@@ -269,8 +269,7 @@ def test_a_database_that_is_away_holds_up_its_own_events_alone(broker: Broker, o
     save("default", 2)
     wait_for(lambda: len(broker.read("ledger.entry-made")) == 2)
     let_everybody_into(other)
-    with unguarded():
-        save("other", 3)
+    save("other", 3)
     wait_for(lambda: len(broker.read("ledger.entry-made")) == 3)
     catchup.says("Reading the outbox of other: works again")
 

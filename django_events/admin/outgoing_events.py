@@ -64,8 +64,9 @@ class DatabaseFilter(ParameterFilter):
 
 def outbox(chosen: str | None) -> str:
     """The database with this outbox; if there is none, that of the outbox in which events are saved by default."""
-    usual = router.db_for_write(OutgoingEvent)
-    return chosen if chosen in settings.DATABASES else usual
+    if chosen is not None and chosen in settings.DATABASES:
+        return chosen
+    return router.db_for_write(OutgoingEvent)
 
 
 @admin.register(OutgoingEvent)

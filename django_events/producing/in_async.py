@@ -18,6 +18,4 @@ def refuse_in_async(call: str, instead: str, *, or_else: str = TOGETHER) -> None
     except RuntimeError:
         return
     if not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
-        raise CalledInAsync(
-            f"{call} blocks, and was called in an event loop. Await {instead}; or {or_else}."
-        )
+        raise CalledInAsync(f"{call} blocks, and was called in an event loop. Await {instead}; or {or_else}.")

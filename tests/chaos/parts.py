@@ -34,9 +34,7 @@ class Parts:
             self.links[first, second] = self._proxy.link_of_several()
         self._others = self._proxy.link_of_several()
         """For what comes to a node by the other nodes' way, and is of none of them. It stays open."""
-        self.kafka = KafkaCluster(
-            folder / "kafka", clients, open_door=self._open_door, open_passage=self._open_passage
-        )
+        self.kafka = KafkaCluster(folder / "kafka", clients, open_door=self._open_door, open_passage=self._open_passage)
         self.postgres = PostgresServer(folder / "postgres")
         for client in clients:
             self.links[client, "database"] = self._proxy.link(self.postgres.port)
@@ -104,8 +102,8 @@ class Parts:
     def _link_to(self, node: int, port: int) -> Link:
         """The link of a connection to this node that comes from this port."""
         nodes = {each.pid: number for number, each in self.kafka.nodes.items() if each.pid and number != node}
-        source = nodes.get(owner_of(port, nodes))
-        return self.links[_pair(source, node)] if source else self._others
+        source = owner_of(port, nodes)
+        return self.links[_pair(nodes[source], node)] if source else self._others
 
     def _env(self, database_url: str) -> dict[str, str]:
         return {

@@ -1,5 +1,6 @@
 """A Kafka cluster of three nodes, each of which may die, with a door of its own for every client."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,14 +94,22 @@ class KafkaCluster:
                 node.start()
 
     def wait_until_ready(self, timeout: float = 90.0) -> None:
-        """Wait until every node answers and knows all others. Raises Unavailable."""
+        """Wait until every node answers and knows all others; one that ends by itself is started again, which is told.
+        Raises Unavailable."""
         deadline = time.monotonic() + timeout
         for node in self.nodes.values():
-            node.wait_until_ready(timeout)
             while brokers_seen_at(node.address) != set(NODES):
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"{node.name} {node.number} does not know all others after {timeout:g} s")
+                    log = node.log.read_text(errors="replace")[-2000:]
+                    raise Unavailable(f"{node.name} {node.number} does not know all others after {timeout:g} s:\n{log}")
+                self._start_those_that_ended()
                 time.sleep(0.1)
+
+    def _start_those_that_ended(self) -> None:
+        for node in self.nodes.values():
+            if not node.is_running():
+                print(f"Kafka's node {node.number} has ended by itself; see {node.log}", file=sys.stderr, flush=True)
+                node.start()
 
     def stop(self) -> None:
         """End all nodes at once: nothing of them is used again."""

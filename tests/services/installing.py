@@ -16,6 +16,9 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
     <dependency>
       <groupId>org.apache.kafka</groupId> <artifactId>kafka_2.13</artifactId> <version>{KAFKA}</version>
     </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId> <artifactId>slf4j-simple</artifactId> <version>1.7.36</version>
+    </dependency>
   </dependencies>
 </project>
 """
@@ -28,7 +31,7 @@ class Unavailable(Exception):
 def kafka_jars() -> Path:
     """The folder with Kafka's jars; fetches them once into the checkout's cache. Raises Unavailable."""
     find("java", "openjdk-17-jre-headless")
-    jars = CACHE / "kafka" / KAFKA / "libs"
+    jars = CACHE / "kafka" / KAFKA / "jars"
     if not jars.is_dir():
         _fetch_jars(jars)
     return jars
@@ -74,9 +77,9 @@ def _fetch_jars(jars: Path) -> None:
     jars.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=jars.parent) as folder:
         (Path(folder) / "pom.xml").write_text(_POM)
-        _run([maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], Path(folder))
+        _run([maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars"], Path(folder))
         try:
-            (Path(folder) / "libs").rename(jars)  # in one step, so that an interrupted fetch leaves nothing behind
+            (Path(folder) / "jars").rename(jars)  # in one step, so that an interrupted fetch leaves nothing behind
         except OSError:
             if not jars.is_dir():  # else another run has been faster
                 raise

@@ -16,6 +16,9 @@ from tests.services.server import Server, free_ports
 STARTS_SOON = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """Options of Java's for a process that lives for minutes: its start takes two fifths less of the processor's time."""
 
+SAYS_ERRORS = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+"""So that a node that ends by itself has said why."""
+
 
 class KafkaNode(Server):
     """Apache Kafka from Maven Central on 127.0.0.1: one node of the cluster that its properties describe."""
@@ -47,6 +50,7 @@ class KafkaNode(Server):
         (self.folder / "server.properties").write_text(text)
         tool = self._java(
             *STARTS_SOON,
+            SAYS_ERRORS,
             "kafka.tools.StorageTool",
             "format",
             f"--cluster-id={self._cluster_id}",
@@ -59,7 +63,7 @@ class KafkaNode(Server):
 
     def command(self) -> list[str]:
         heap = (f"-Xms{self._heap}", f"-Xmx{self._heap}")
-        return self._java(*self._java_options, *heap, "kafka.Kafka", "server.properties")
+        return self._java(*self._java_options, *heap, SAYS_ERRORS, "kafka.Kafka", "server.properties")
 
     def is_ready(self) -> bool:
         return bool(brokers_seen_at(self.address))

@@ -1,6 +1,5 @@
 """Which process has a connection (proc(5))."""
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ def owner_of(port: int, pids: Iterable[int]) -> int | None:
     sockets = {f"socket:[{inode}]" for inode in _inodes(port)}
     for pid in pids:
         with suppress(OSError):  # it has ended, or closed a file in between
-            if any(os.readlink(each) in sockets for each in Path(f"/proc/{pid}/fd").iterdir()):
+            if any(str(each.readlink()) in sockets for each in Path(f"/proc/{pid}/fd").iterdir()):
                 return pid
     return None
 
