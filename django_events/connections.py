@@ -1,16 +1,29 @@
-"""Django's database connections in our threads that call the site's functions: no request looks after them there."""
+"""Django's database connections in our threads that call the site's functions, where no request looks after them, and
+in our views, where a request must not."""
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import connections
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events import repeats
 
 logger = logging.getLogger("django_events.handlers")
+
+View = TypeVar("View", bound=Callable[..., object])
+
+
+def without_transaction(view: View) -> View:
+    """ATOMIC_REQUESTS of whichever database opens none for this view: while that one is away, there would be an error
+    in place of what the view has to say of it."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
 
 
 def prepare_connections() -> None:

@@ -7,11 +7,10 @@ Kafka. Nothing here asks Kafka; what is known comes from the threads that talk t
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error as DatabaseError
-from django.db import connections, transaction
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -19,14 +18,13 @@ from django.views.decorators.http import require_safe
 
 from django_events import broadcasting, tables
 from django_events.conf import settings
+from django_events.connections import without_transaction
 from django_events.consuming import service
 from django_events.consuming.in_process import in_process
 from django_events.producing.relay import relay
 from django_events.web import broadcast_is_live
 
 logger = logging.getLogger("django_events.health")
-
-View = TypeVar("View", bound=Callable[..., JsonResponse])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +88,13 @@ def readiness(*, kafka: bool = False, broadcast: bool = False) -> Health:
     return Health(tuple(checks))
 
 
-def _without_a_transaction(view: View) -> View:
-    """ATOMIC_REQUESTS of whichever database opens none: it would be an error of ours while that one is away."""
-    for alias in connections:
-        view = transaction.non_atomic_requests(alias)(view)
-    return view
-
-
 # ── views ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @never_cache
 @require_safe
 @login_not_required
-@_without_a_transaction
+@without_transaction
 def live(request: HttpRequest) -> JsonResponse:
     """``liveness`` as a view: 200, or 503. Says what is well and what is not, and no more: anybody may ask."""
     return _response("live", liveness())
@@ -112,7 +103,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 @login_not_required
-@_without_a_transaction
+@without_transaction
 def ready(request: HttpRequest, *, kafka: bool = False, broadcast: bool = False) -> JsonResponse:
     """``readiness`` as a view, likewise; its options are those of the ``path()``."""
     return _response("ready", readiness(kafka=kafka, broadcast=broadcast))

@@ -688,6 +688,22 @@ def test_the_view_shows_what_this_process_has_counted_and_what_the_tables_say() 
     assert Client().post("/metrics").status_code == 405
 
 
+@pytest.mark.django_db
+@override_settings(ROOT_URLCONF="tests.web.urls")
+def test_atomic_requests_open_no_transaction_for_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+    before = len(connections["default"].savepoint_ids)
+    seen: list[int] = []
+
+    def page() -> tuple[bytes, str]:
+        seen.append(len(connections["default"].savepoint_ids))
+        return b"", "text/plain"
+
+    monkeypatch.setattr(exposition, "page", page)
+    assert Client().get("/metrics").status_code == 200
+    assert seen == [before]
+
+
 @override_settings(METRICS_TOKEN="secret")
 def test_the_view_of_the_docs_lets_nobody_read_without_the_token(settings: Any) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": []}
@@ -696,6 +712,7 @@ def test_the_view_of_the_docs_lets_nobody_read_without_the_token(settings: Any) 
     names: dict[str, Any] = {}
     exec(code, names)
     view, request = names["protected_metrics"], RequestFactory()
+    assert not view.login_required and view._non_atomic_requests == {"default"}
     assert view(request.get("/", headers={"Authorization": "Bearer guess"})).status_code == 403
     assert view(request.get("/")).status_code == 403
     assert view(request.get("/", headers={"Authorization": "Bearer secret"})).status_code == 200
