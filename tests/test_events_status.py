@@ -6,6 +6,7 @@ import signal
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -311,6 +312,24 @@ def test_what_is_wrong_in_a_process(no_kafka: None) -> None:
     assert "failing The group billing does not ask Kafka any more in consume host:7." in text
     assert "waiting Topic 'orders' is held back: no leader. (consume host:7)" in text
     assert "billing hangs: nothing; mail: orders[0-3], 2 paused" in status()
+
+
+def test_what_many_processes_tell_is_told_once_and_some_of_them_are_named(no_kafka: None) -> None:
+    call = Running(handler="mail/confirm", event_id="e-7", seconds=18_000.0)
+    troubles = ("Sending events to Kafka: no answer",)
+    for pid in range(1, 8):
+        group = GroupActivity(name="billing", state="hangs")
+        oldest = replace(call, event_id=f"e-{pid}", seconds=call.seconds + 100.0 * pid)
+        process(Kind.CONSUME, Activity(groups=(group,), oldest=oldest, troubles=troubles), pid=pid)
+    text = texts()
+    few = ", ".join(f"consume host:{pid}" for pid in range(1, 6))
+    for once in ("Sending events to Kafka", "The group billing does", "mail/confirm"):
+        assert text.count(once) == 1
+    assert f"waiting Sending events to Kafka: no answer. (7 processes: {few} and 2 more)" in text
+    assert f"failing The group billing does not ask Kafka any more in 7 processes: {few} and 2 more." in text
+    others = ", ".join(f"consume host:{pid}" for pid in range(6, 1, -1))
+    longest = "failing Handler mail/confirm has been running for 5 h with event e-7, in consume host:7"
+    assert f"{longest}; also for over a minute in 6 processes: {others} and 1 more." in text
 
 
 def test_a_group_that_is_stuck_although_no_handler_runs_for_long(no_kafka: None) -> None:

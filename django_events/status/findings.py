@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from django_events.models import Kind
+from django_events.presence.activity import Running
 from django_events.status.overview import Difference, GroupLine, Overview, ProcessLine, TopicBacklog
 from django_events.status.words import number, span
 
@@ -203,35 +204,61 @@ def _processes(overview: Overview) -> Iterator[Finding]:
             "stands still.",
             remedy="See why it ended, and whether another runs in its place. It is forgotten after an hour.",
         )
-    for process in overview.alive:
-        yield from _of_process(process)
+    yield from _long_calls(overview)
+    yield from _ill_groups(overview)
+    yield from _troubles(overview)
 
 
-def _of_process(process: ProcessLine) -> Iterator[Finding]:
-    if process.activity is None:
-        return
-    oldest = process.activity.oldest
-    seconds = oldest.seconds + process.silent_for if oldest else 0.0
-    is_late = seconds > LATE
-    if oldest and is_late:
+def _long_calls(overview: Overview) -> Iterator[Finding]:
+    """One finding for each handler, however many processes wait for it."""
+    calls = [(call, process.name) for process in overview.alive if (call := _long_call(process))]
+    by_handler: defaultdict[str, list[tuple[Running, str]]] = defaultdict(list)
+    for call, name in sorted(calls, key=lambda found: -found[0].seconds):
+        by_handler[call.handler].append((call, name))
+    for found in [*by_handler.values()][:SHOWN]:
+        longest, where = found[0]
+        others = [name for _, name in found[1:]]
         yield Finding(
             severity=Severity.FAILING,
-            what=f"Handler {oldest.handler} has been running for {span(seconds)} with event {oldest.event_id}, in "
-            f"{process.name}.",
+            what=f"Handler {longest.handler} has been running for {span(longest.seconds)} with event "
+            f"{longest.event_id}, in {where}{f'; also for over a minute in {_where(others)}' if others else ''}.",
             remedy="Its partition waits for it. If it hangs, end the process; the event comes again. Give what the "
             "handler waits for a time-out.",
         )
-    for group in process.activity.groups:
-        if group.state in ILL and not (is_late and group.state == "stuck"):
-            yield Finding(
-                severity=Severity.FAILING,
-                what=f"The group {group.name} {ILL[group.state]} in {process.name}.",
-                remedy="Its log says why. Start the process again.",
-            )
-    for text in process.activity.troubles[:SHOWN]:
+
+
+def _long_call(process: ProcessLine) -> Running | None:
+    """The call of this process that has been running for too long by now, if there is one."""
+    oldest = process.activity.oldest if process.activity else None
+    seconds = oldest.seconds + process.silent_for if oldest else 0.0
+    return replace(oldest, seconds=seconds) if oldest and seconds > LATE else None
+
+
+def _ill_groups(overview: Overview) -> Iterator[Finding]:
+    """One finding for each group and what is wrong with it, in however many processes that is so."""
+    where: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for process in overview.alive:
+        for group in process.activity.groups if process.activity else ():
+            if group.state in ILL and not (group.state == "stuck" and _long_call(process)):
+                where[group.name, group.state].append(process.name)
+    for (name, state), processes in sorted(where.items(), key=lambda found: -len(found[1]))[:SHOWN]:
+        yield Finding(
+            severity=Severity.FAILING,
+            what=f"The group {name} {ILL[state]} in {_where(processes)}.",
+            remedy="Its log says why. Start the process again.",
+        )
+
+
+def _troubles(overview: Overview) -> Iterator[Finding]:
+    """One finding for each text: in an outage all processes say the same."""
+    where: defaultdict[str, list[str]] = defaultdict(list)
+    for process in overview.alive:
+        for text in process.activity.troubles if process.activity else ():
+            where[text].append(process.name)
+    for text, processes in sorted(where.items(), key=lambda found: -len(found[1]))[:SHOWN]:
         yield Finding(
             severity=Severity.WAITING,
-            what=f"{_sentence(text)} ({process.name})",
+            what=f"{_sentence(text)} ({_where(processes)})",
             remedy="It is tried again until it works.",
         )
 
@@ -287,6 +314,12 @@ def _events(count: int, line: TopicBacklog) -> str:
 
 def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _where(processes: list[str]) -> str:
+    """The process, or how many they are and some of them."""
+    names = tuple(dict.fromkeys(processes))
+    return _few(names) if len(names) == 1 else f"{len(names):,} processes: {_few(names)}"
 
 
 def _sentence(text: str) -> str:
