@@ -21,6 +21,7 @@ from django_events.conf import settings
 from django_events.connections import without_transaction
 from django_events.consuming import service
 from django_events.consuming.in_process import in_process
+from django_events.producing.immediate import immediate
 from django_events.producing.relay import relay
 from django_events.web import broadcast_is_live
 
@@ -77,8 +78,9 @@ def readiness(*, kafka: bool = False, broadcast: bool = False) -> Health:
     waits for the database as long as its settings let it.
 
     ``kafka``: also whether those who talk to Kafka here have been answered when they last tried; for a site that can do
-    nothing without it, as with ``send_now``. ``broadcast``: also whether broadcast handlers are up to date
-    (``broadcast_is_live``); for one whose answers come from caches that they keep.
+    nothing without it, as with ``send_now``, of which a call in vain counts for 30 seconds at most. ``broadcast``: also
+    whether broadcast handlers are up to date (``broadcast_is_live``); for one whose answers come from caches that they
+    keep.
     """
     checks = [] if tables.there_are_none() else [_database(alias) for alias in settings.DATABASES]
     if kafka:
@@ -178,6 +180,6 @@ def _is_missing(loader: MigrationLoader, migration: str) -> bool:
 def _trouble_with_kafka() -> str:
     """Why the last try of somebody here to reach Kafka was in vain; nothing if it was not, or nobody has tried."""
     broadcast = in_process.running
-    troubles = [relay.trouble, broadcast.trouble if broadcast else ""]
+    troubles = [relay.trouble, immediate.trouble, broadcast.trouble if broadcast else ""]
     troubles += ["a group waits for its partitions" for each in service.running() if not each.is_assigned]
     return next(filter(None, troubles), "")

@@ -45,6 +45,7 @@ def no_producer_of_an_earlier_test() -> Iterator[None]:
     """What ``send_now`` keeps for a process is of the Kafka, and of the settings, of one test."""
     yield
     immediate._discard()
+    immediate._note("")
 
 
 @pytest.fixture(autouse=True)

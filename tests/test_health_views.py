@@ -11,13 +11,16 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.urls import path
 
-from django_events import ConsumerGroup, Event, broadcast, health
+from django_events import ConsumerGroup, DeliveryFailed, Event, broadcast, health
 from django_events.consuming import service as service_module
 from django_events.consuming import slowness
 from django_events.consuming.service import Service
 from django_events.kafka import topics
+from django_events.producing import immediate as immediate_module
 from django_events.producing import relay as relay_module
+from django_events.producing.immediate import immediate
 from django_events.producing.relay import Relay, _RelayThread
+from django_events.testing import sending
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.waiting import wait_for
@@ -197,6 +200,32 @@ def test_an_outage_of_kafka_takes_no_process_out_of_service_unless_it_is_asked_f
     assert (response.status_code, response.json()["checks"]["kafka"]) == (503, False)
     assert "127.0.0.1:1" in caplog.text
     assert b"127.0.0.1" not in response.content
+
+
+@pytest.mark.kafka
+def test_send_now_in_vain_counts_until_kafka_answers_it_or_for_a_while(
+    client: Client, broker: Broker, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {**settings.DJANGO_EVENTS, "DATABASES": []}
+
+    def send_in_vain() -> None:
+        immediate._discard()
+        settings.DJANGO_EVENTS = {**there, "KAFKA": {"bootstrap.servers": "127.0.0.1:1"}}
+        with sending(), pytest.raises(DeliveryFailed):
+            entry_made.send_now(EntryMade("ann", 1), timeout=0.5)
+
+    send_in_vain()
+    response = client.get("/readyz-with-kafka")
+    assert (response.status_code, response.json()["checks"]["kafka"]) == (503, False)
+    assert client.get("/readyz").status_code == 200
+    settings.DJANGO_EVENTS = there
+    with sending():
+        entry_made.send_now(EntryMade("ann", 2), timeout=60)
+    assert health.readiness(kafka=True).is_well
+    send_in_vain()
+    assert not health.readiness(kafka=True).is_well
+    monkeypatch.setattr(immediate_module, "FORGOTTEN_AFTER", 0.0)
+    assert health.readiness(kafka=True).is_well
 
 
 @pytest.mark.django_db

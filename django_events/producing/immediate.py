@@ -20,6 +20,10 @@ from django_events.producing.tracing import encode, sending
 LONGEST = 86_400.0
 """Seconds that anybody can wait: librdkafka counts milliseconds in 32 bits."""
 
+FORGOTTEN_AFTER = 30.0
+"""Seconds after which a call in vain says nothing of Kafka any more: a process that is out of service because of it
+gets no request that would show that Kafka is back."""
+
 NOTHING_SENT = "Nothing was sent. Call again, or use send(), which waits for Kafka in your place."
 PERHAPS_SENT = (
     "What is not acknowledged may have arrived all the same. Send the same events again with send_many_now(): their "
@@ -57,6 +61,14 @@ class Immediate:
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
         self._producer: Producer | None = None
+        self._trouble: tuple[str, float] = ("", 0.0)
+
+    @property
+    def trouble(self) -> str:
+        """Why Kafka did not answer the last call; empty if it did, if nobody called, or if that is a while ago.
+        Thread-safe."""
+        reason, at = self._trouble
+        return reason if time.monotonic() - at < FORGOTTEN_AFTER else ""
 
     def send(self, records: Sequence[Record], timeout: float) -> None:
         """Send the records. Raises DeliveryFailed unless Kafka acknowledges all of them within so many seconds."""
@@ -69,6 +81,7 @@ class Immediate:
             self._send(records, deadline)
         except BrokerUnavailable as error:
             self._discard()
+            self._note(str(error))
             raise DeliveryFailed(f"{error}. {NOTHING_SENT}") from error
         finally:
             self._lock.release()
@@ -76,6 +89,8 @@ class Immediate:
     def _send(self, records: Sequence[Record], deadline: float) -> None:
         producer = self._producer_for({record.topic for record in records}, deadline)
         deliveries = producer.send(enumerate(records), _seconds_until(deadline))
+        is_answer = deliveries.acknowledged or deliveries.row_errors or deliveries.topic_errors
+        self._note("" if is_answer else deliveries.failure or "")
         if deliveries.failure:
             self._discard()
         if len(deliveries.acknowledged) < len(records):
@@ -97,6 +112,10 @@ class Immediate:
             if not producer.knows(topic):
                 raise DeliveryFailed(f"Kafka does not have the topic {topic!r}, and it was not created. {NOTHING_SENT}")
         return producer
+
+    def _note(self, trouble: str) -> None:
+        """Why Kafka has not answered this call; empty if it has."""
+        self._trouble = trouble, time.monotonic()
 
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
