@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.urls import path
@@ -15,11 +15,14 @@ from django_events import ConsumerGroup, DeliveryFailed, Event, broadcast, healt
 from django_events.consuming import service as service_module
 from django_events.consuming import slowness
 from django_events.consuming.service import Service
+from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import topics
 from django_events.producing import immediate as immediate_module
 from django_events.producing import relay as relay_module
 from django_events.producing.immediate import immediate
 from django_events.producing.relay import Relay, _RelayThread
+from django_events.producing.sender import Sender
+from django_events.retry import Backoff
 from django_events.testing import sending
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
@@ -200,6 +203,48 @@ def test_an_outage_of_kafka_takes_no_process_out_of_service_unless_it_is_asked_f
     assert (response.status_code, response.json()["checks"]["kafka"]) == (503, False)
     assert "127.0.0.1:1" in caplog.text
     assert b"127.0.0.1" not in response.content
+
+
+class LateDatabase:
+    """What a relay knows of its database, which is away until it is said to be there."""
+
+    def __init__(self) -> None:
+        self.is_there = threading.Event()
+
+    def __getitem__(self, using: str) -> "LateDatabase":
+        return self
+
+    def ensure_connection(self) -> None:
+        if not self.is_there.is_set():
+            raise OperationalError("there is no database")
+
+    def close_all(self) -> None:
+        """There is no connection."""
+
+
+def test_a_relay_that_could_not_connect_and_has_nothing_to_send_asks_until_it_can(
+    relay: Relay, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": []}
+    kafka_is_there, database = threading.Event(), LateDatabase()
+
+    def connect(_: Sender) -> None:
+        if not kafka_is_there.is_set():
+            raise BrokerUnavailable("there is no Kafka")
+
+    monkeypatch.setattr(Sender, "connect", connect)
+    monkeypatch.setattr(relay_module, "connections", database)
+    monkeypatch.setattr(relay_module, "OUTAGE", Backoff(first=0.05, max=0.1))
+    start(relay)  # as the first send() of a process, whose transaction is rolled back
+    wait_for(lambda: not health.readiness(kafka=True).is_well)
+    kafka_is_there.set()
+    wait_for(lambda: health.readiness(kafka=True).is_well)
+    wait_for(lambda: relay.activity().troubles == ("Reading the outbox of default: there is no database",))
+    database.is_there.set()
+    wait_for(lambda: not relay.activity().troubles)
+    assert caplog.text.count("Sending events to Kafka: there is no Kafka") == 1
+    assert caplog.text.count("Sending events to Kafka: works again") == 1
+    assert caplog.text.count("Reading the outbox of default: works again") == 1
 
 
 @pytest.mark.kafka

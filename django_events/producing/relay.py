@@ -165,7 +165,7 @@ class _RelayThread(threading.Thread):
             self._guarded(self._warm_up, first)
             while not self._is_done():
                 for outbox in self._due():
-                    self._guarded(self._round, outbox)
+                    self._guarded(self._round if outbox.waiting else self._warm_up, outbox)
         finally:
             self._sender.close()
             connections.close_all()
@@ -181,23 +181,34 @@ class _RelayThread(threading.Thread):
         return False
 
     def _delay(self) -> float | None:
-        """Seconds until lanes may be tried; None if no lane waits."""
-        moments = [self._moment(outbox) for outbox in [*self._outboxes.values()] if outbox.waiting]
+        """Seconds until something may be tried; None if there is nothing to try."""
+        moments = [self._moment(outbox) for outbox in self._to_be_tried()]
         return min(moments) - time.monotonic() if moments else None
 
     def _due(self) -> list["_Outbox"]:
-        """The outboxes whose lanes may be tried now."""
+        """The outboxes that may be tried now."""
         now = time.monotonic()
-        return [each for each in [*self._outboxes.values()] if each.waiting and self._moment(each) <= now]
+        return [each for each in self._to_be_tried() if self._moment(each) <= now]
+
+    def _to_be_tried(self) -> list["_Outbox"]:
+        """The outboxes with lanes that wait. If none has any, as after a rollback, one of which it is said that
+        something does not work: nobody else would find out that it works again."""
+        outboxes = [*self._outboxes.values()]
+        waiting = [each for each in outboxes if each.waiting]
+        if waiting or self._stopping:
+            return waiting
+        return [each for each in outboxes if self._kafka.reason or each.trouble.reason][:1]
 
     def _moment(self, outbox: "_Outbox") -> float:
-        """The moment (time.monotonic) at which a lane of this outbox may be tried."""
+        """The moment (time.monotonic) at which this outbox, or a lane of it, may be tried."""
         return max(self._sender.next_due(outbox.waiting), self._kafka.until, outbox.trouble.until)
 
     def _warm_up(self, outbox: "_Outbox") -> None:
-        """Connect before the first commit, which would otherwise be slow to arrive."""
+        """Connect before the first commit, which would otherwise be slow to arrive. Later: find out if it works."""
         self._sender.connect()
+        self._kafka.ended()
         connections[outbox.using].ensure_connection()
+        outbox.trouble.ended()
 
     def _round(self, outbox: "_Outbox") -> None:
         result = self._sender.round(outbox.waiting, outbox.using)
