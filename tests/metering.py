@@ -15,6 +15,12 @@ def value(metric: Metric, *labels: str, part: str = "") -> float:
     return found or 0.0
 
 
+def gauges(label: str, value: str) -> set[str]:
+    """The names of the gauges of this process that have a series with this value of the label."""
+    families = [family for family in REGISTRY.collect() if family.type == "gauge"]
+    return {sample.name for family in families for sample in family.samples if sample.labels.get(label) == value}
+
+
 def read(port: int, path: str = "metrics") -> str:
     """The page of a process on this port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:

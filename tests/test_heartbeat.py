@@ -118,7 +118,7 @@ def test_a_heartbeat_is_sent_when_none_was_heard_or_sent(
         return len(waits) > 5
 
     monkeypatch.setattr(heartbeat.Heart, "_send", lambda heart: sent.append(heart))
-    heart = heartbeat.Heart(lambda: latency, lambda: None)
+    heart = heartbeat.Heart(lambda: latency, lambda: None, lambda: None)
     heart._sent = time.monotonic() - sent_ago
     monkeypatch.setattr(heart._stopping, "wait", wait)
     heart.run()

@@ -39,7 +39,7 @@ from django_events.consuming.limits import Limits
 from django_events.consuming.outcome import LetterRefused
 from django_events.consuming.policy import Again
 from django_events.consuming.service import Service
-from django_events.exceptions import BrokerUnavailable
+from django_events.exceptions import BrokerUnavailable, ConsumerFailed
 from django_events.following.reader import Reader
 from django_events.kafka import topics
 from django_events.kafka.record import Partition
@@ -53,7 +53,7 @@ from django_events.testing import sending
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.letters import a_letter, project
-from tests.metering import names, read, value, values
+from tests.metering import gauges, names, read, value, values
 from tests.processes import ROOT, Site
 from tests.services.server import free_ports
 from tests.test_broadcast import noting, numbers, put, running
@@ -425,6 +425,30 @@ def test_how_far_a_group_is_and_what_it_has_in_hand(
 
 @pytest.mark.kafka
 @pytest.mark.postgres
+def test_a_group_that_was_stopped_tells_nothing_more_and_one_that_has_died_does(
+    broker: Broker, created: None, group: ConsumerGroup, consuming: Consuming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @group.idempotent(entry_made)
+    def note(event: Event[EntryMade]) -> None: ...
+
+    def die(*_: object) -> int:
+        raise ConsumerFailed("Kafka refuses the group")
+
+    told = {each.name for each in metrics.ALL if each.kind == "gauge" and "group" in each.labels}
+    put(broker, 1)
+    with consuming(group) as service, monkeypatch.context() as dying:
+        wait_for(lambda: gauges("group", group.name) == told)
+        dying.setattr(GroupThread, "_poll", die)
+        wait_for(lambda: service._groups[0].error)
+    assert gauges("group", group.name) == told
+    with consuming(group):
+        wait_for(lambda: value(metrics.ASSIGNED, group.name) == 2)
+    assert not gauges("group", group.name)
+    assert value(metrics.RECORDS_CONSUMED, group.name, TOPIC) == 1
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
 def test_partitions_of_which_too_much_is_in_hand_are_paused(
     broker: Broker, created: None, declarations: None, consuming: Consuming
 ) -> None:
@@ -507,6 +531,7 @@ def test_broadcast_handlers_count_under_no_group(
         broadcast_._handlers["metered"].stop(0)  # as if an error had ended it
         wait_for(lambda: value(metrics.BROADCAST_LATENCY, "metered") == float("inf"))
     assert value(metrics.HANDLER_OUTCOMES, "", "drops", TOPIC, "again") > 0
+    assert not gauges("handler", "metered") | gauges("handler", "drops")
 
 
 @pytest.mark.kafka

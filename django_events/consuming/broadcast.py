@@ -40,7 +40,7 @@ class Broadcast:
         heartbeat.interval()
         self._handlers = {declared.name: BroadcastThread(declared) for declared in handlers}
         self._readers: list[Reader] = []
-        self._heart = Heart(self._latency_of_readers, self._tell_latencies)
+        self._heart = Heart(self._latency_of_readers, self._tell_latencies, self._forget_latencies)
         self._on_change = on_change
         self._lock = threading.Lock()
         self._stopping = False
@@ -162,3 +162,7 @@ class Broadcast:
     def _tell_latencies(self) -> None:
         for name in self._handlers:
             metrics.BROADCAST_LATENCY.of(name).set(self.latency(name))
+
+    def _forget_latencies(self) -> None:
+        for name in self._handlers:
+            metrics.BROADCAST_LATENCY.forget(name)

@@ -20,7 +20,7 @@ from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.calls import Call
 from django_events.consuming.handing_out import HandingOut
-from django_events.consuming.metrics import count_outcomes, tell_of_handlers
+from django_events.consuming.metrics import count_outcomes, forget_handlers, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Handled, NotBegun, Outcome
 from django_events.consuming.policy import Again, Discarded, decide
@@ -153,6 +153,7 @@ class BroadcastThread(threading.Thread):
             self._finish()
         finally:
             self._workers.stop(timeout=0.5)
+        forget_handlers([self._handler])
 
     def _turn(self) -> None:
         """One round of everything."""

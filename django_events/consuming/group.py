@@ -139,6 +139,7 @@ class GroupThread(threading.Thread):
                 self._tell_metrics({})
                 self._workers.stop(timeout=0.5)
                 self._letter_writer.stop(timeout=0.5)
+            self._metrics.forget()
         except BaseException as error:
             logger.exception("Group %s ended", self.group.name, extra=fields(group=self.group.name))
             self.error = error

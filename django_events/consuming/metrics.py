@@ -5,7 +5,7 @@ Events are counted by the unit in which they come back from a worker, and how mu
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from django_events import metrics
@@ -68,6 +68,18 @@ def tell_of_handlers(
         metrics.HANDLER_LONGEST.of(*labels).set(now - began)
 
 
+def forget_handlers(handlers: Iterable[Handler]) -> None:
+    """They were stopped, as somebody wished: nothing is told of this moment any more."""
+    for handler in handlers:
+        for metric in (
+            metrics.HANDLER_WAITING,
+            metrics.HANDLER_RUNNING,
+            metrics.HANDLER_BATCHES,
+            metrics.HANDLER_LONGEST,
+        ):
+            metric.forget(handler.group, handler.name)
+
+
 class GroupMetrics:
     """What a group's thread counts and measures. Used by it alone."""
 
@@ -113,3 +125,14 @@ class GroupMetrics:
         metrics.LAST_POLL.of(name).set(now)
         if consumer.committed_at:
             metrics.LAST_COMMIT.of(name).set(consumer.committed_at)
+
+    def forget(self) -> None:
+        """The group was stopped, as somebody wished: in a process that goes on, its last look at Kafka would grow old
+        for ever. What of a group has died stays, so that it is missed."""
+        name = self._group.name
+        for metric in (metrics.IN_FLIGHT, metrics.ASSIGNED, metrics.PAUSED, metrics.LAST_POLL, metrics.LAST_COMMIT):
+            metric.forget(name)
+        for topic in self._group.sources:
+            metrics.LAG.forget(name, topic)
+            metrics.OLDEST_UNHANDLED.forget(name, topic)
+        forget_handlers(self._group.handlers)

@@ -69,14 +69,17 @@ def record() -> Record:
 class Heart(threading.Thread):
     """Sends heartbeats while nothing else is heard, until it is stopped. ``error`` is what ended it otherwise."""
 
-    def __init__(self, latency: Callable[[], float], each_second: Callable[[], None]) -> None:
+    def __init__(
+        self, latency: Callable[[], float], each_second: Callable[[], None], at_the_end: Callable[[], None]
+    ) -> None:
         """``latency``: seconds since the sending of the newest record that was read, by the reader that is furthest
-        behind. ``each_second`` is called about as often."""
+        behind. ``each_second`` is called about as often, and ``at_the_end`` once it is stopped."""
         super().__init__(name="django-events-heart", daemon=True)
         self.error: BaseException | None = None
         self.left_running = False  # it runs no handlers
         self._latency = latency
         self._each_second = each_second
+        self._at_the_end = at_the_end
         self._sent = time.monotonic()  # as if: what is silence, nobody can tell at the start
         self._stopping = threading.Event()
         self._cannot_send = False
@@ -88,6 +91,7 @@ class Heart(threading.Thread):
     def run(self) -> None:
         try:
             self._beat()
+            self._at_the_end()
         except BaseException as error:
             logger.exception("The thread that sends heartbeats ended")
             self.error = error

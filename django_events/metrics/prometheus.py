@@ -133,6 +133,15 @@ class Metric:
                 self._series[values] = Series(self._family.labels(*values))
             return self._series[values]
 
+    @_harmless
+    def forget(self, *values: str) -> None:
+        """Take the series with these values away: what it tells is over. Where several processes have one page, which
+        knows no such thing, it stays until this process ends."""
+        with _counting:
+            if self._family is not None and values in self._series and MULTIPROCESS not in os.environ:
+                del self._series[values]
+                self._family.remove(*values)
+
 
 @_harmless
 def _family(metric: Metric, together: Together, buckets: Sequence[float]) -> Any:
