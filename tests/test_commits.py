@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from django_events import ConsumerGroup, Event, OnFailure, Service, Topic
 from django_events.consuming.letter_reader import LetterReader
@@ -114,6 +114,23 @@ class Listening:
         """Nothing is committed."""
 
     lost = revoked
+
+
+def test_what_keeps_offsets_from_being_committed_is_told_when_it_begins_when_it_changes_and_when_it_is_over(
+    refusing_kafka: RefusingKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = Consumer("sales", [PLACE.topic], Listening())
+    away, silent = KafkaError(KafkaError._TRANSPORT), KafkaError(KafkaError._TIMED_OUT)
+    try:
+        for error in (away, away, silent, None, None):
+            consumer._on_commit(error, [TopicPartition(*PLACE, 1)])
+    finally:
+        consumer.close()
+    assert [line for record in caplog.records if "commit" in (line := record.getMessage())] == [
+        f"Group sales could not commit offsets: {away.str()}. It tries again",
+        f"Group sales could not commit offsets: {silent.str()}. It tries again",
+        "Group sales: committing offsets works again",
+    ]
 
 
 def test_the_commit_before_partitions_are_given_up_comes_after_one_that_was_refused_for_the_moment(

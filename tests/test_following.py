@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from django_events.exceptions import BrokerUnavailable
+from django_events.following.reader import Reader
 from django_events.kafka.following import Follower
 from django_events.kafka.record import Partition
 from tests.refusing_kafka import RefusingKafka
@@ -26,6 +28,16 @@ def follower(kafka: RefusingKafka) -> Iterator[Follower]:
     follower = Follower("The reader")
     yield follower
     follower.close()
+
+
+def test_why_a_reader_waits_is_told_when_it_begins_and_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    reader = Reader([], print, print)
+    for reason in ("Kafka is away", "Kafka is away", "Kafka is slow"):
+        reader._wait_after(BrokerUnavailable(reason), block=False)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The reader of broadcast events waits: Kafka is away. It goes on where it was",
+        "The reader of broadcast events waits: Kafka is slow. It goes on where it was",
+    ]
 
 
 def test_new_partitions_are_read_once_their_leaders_are_known(

@@ -306,7 +306,7 @@ def test_a_file_that_an_earlier_process_has_left_does_not_count(tmp_path: Path) 
     assert file.exists()
 
 
-def test_a_folder_that_goes_away_is_logged_once_and_ends_nothing(
+def test_a_folder_that_goes_away_and_comes_back_is_logged_once_each_and_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_file, "INTERVAL", 0.0)
@@ -318,8 +318,10 @@ def test_a_folder_that_goes_away_is_logged_once_and_ends_nothing(
         health.touch()
     assert caplog.text.count("cannot be written any more") == 1
     folder.mkdir()
-    health.touch()
+    for _ in range(3):
+        health.touch()
     assert (folder / "health").exists()
+    assert caplog.text.count("can be written again") == 1
     health.remove()
     health.remove()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from django_events import Event, broadcast, broadcasting, checks
+from django_events import DeliveryFailed, Event, broadcast, broadcasting, checks
 from django_events.consuming.broadcast import Broadcast
 from django_events.exceptions import SettingsError
 from django_events.following import heartbeat, reader
@@ -124,6 +124,26 @@ def test_a_heartbeat_is_sent_when_none_was_heard_or_sent(
     heart.run()
     assert bool(sent) is is_sent
     assert max(waits) <= 10
+
+
+def test_that_heartbeats_cannot_be_sent_is_told_when_it_begins_when_it_changes_and_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    troubles = ["Kafka is away", "Kafka is away", "Kafka is slow", "", ""]
+
+    def send(*_: object) -> None:
+        if trouble := troubles.pop(0):
+            raise DeliveryFailed(trouble)
+
+    monkeypatch.setattr(heartbeat.immediate, "send", send)
+    heart = heartbeat.Heart(lambda: 0.0, lambda: None, lambda: None)
+    while troubles:
+        heart._send()
+    assert [record.getMessage() for record in caplog.records] == [
+        "No heartbeat could be sent: Kafka is away. It is tried again until it works",
+        "No heartbeat could be sent: Kafka is slow. It is tried again until it works",
+        "Sending heartbeats works again",
+    ]
 
 
 @pytest.mark.kafka

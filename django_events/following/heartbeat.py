@@ -82,7 +82,7 @@ class Heart(threading.Thread):
         self._at_the_end = at_the_end
         self._sent = time.monotonic()  # as if: what is silence, nobody can tell at the start
         self._stopping = threading.Event()
-        self._cannot_send = False
+        self._trouble = ""
 
     def stop(self, timeout: float = 0.0) -> None:
         """End, whatever ``timeout`` says. Thread-safe, idempotent; returns at once. Then ``join``."""
@@ -114,13 +114,16 @@ class Heart(threading.Thread):
         try:
             immediate.send([record()], ANSWER)
         except Exception as error:
-            if not self._cannot_send:
-                logger.warning("No heartbeat could be sent: %s. It is tried again until it works", error)
+            trouble = str(error) or repr(error)
+            if trouble != self._trouble:
+                logger.warning("No heartbeat could be sent: %s. It is tried again until it works", trouble)
                 if not isinstance(error, EventsError):
                     logger.exception("Sending a heartbeat failed in a way that is not known")
-            self._cannot_send = True
+            self._trouble = trouble
         else:
-            self._cannot_send = False
+            if self._trouble:
+                logger.warning("Sending heartbeats works again")
+            self._trouble = ""
 
 
 def _some_silence() -> float:

@@ -302,11 +302,13 @@ class Reader(threading.Thread):
             feed.missed(gap)
 
     def _wait_after(self, error: Exception, *, block: bool = True) -> float:
-        """Something does not work: the moment at which it is tried again; with ``block`` it has come. Said once."""
+        """Something does not work: the moment at which it is tried again; with ``block`` it has come. Said when it is
+        new."""
+        is_new = not self._failures or str(error) != self.trouble
         self._failures += 1
         self.trouble = str(error)
         metrics.ERRORS.of("broadcast").add()
-        if self._failures == 1:
+        if is_new:
             logger.warning("The reader of broadcast events waits: %s. It goes on where it was", error)
         delay = AGAIN.delay(self._failures)
         if block:

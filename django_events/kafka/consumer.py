@@ -78,7 +78,7 @@ class Consumer:
         self._uncommitted: set[Partition] = set()
         self._unanswered: dict[Partition, int] = {}
         self._asked_at = 0.0
-        self._cannot_commit = False
+        self._commit_trouble = ""
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
@@ -228,16 +228,22 @@ class Consumer:
             if error and error.code() == KafkaError._NO_OFFSET:
                 return
             self._uncommitted |= {Partition(names.off_wire(each.topic), each.partition) for each in failed}
-            if failed and not self._cannot_commit:
-                reason = (error or failed[0].error).str()
-                text, extra = "Group %s could not commit offsets: %s. It tries again", fields(group=self._group)
-                logger.warning(text, self._group, reason, extra=extra)
-            self._cannot_commit = bool(failed)
+            self._say_of_commits((error or failed[0].error).str() if failed else "")
             if not failed:
                 self.committed_at = time.time()
         except Exception:
             text, extra = "Group %s could not read the answer to a commit", fields(group=self._group)
             logger.exception(text, self._group, extra=extra)
+
+    def _say_of_commits(self, trouble: str) -> None:
+        """Why offsets could not be committed, empty if they could: one line for each change."""
+        before, self._commit_trouble = self._commit_trouble, trouble
+        if trouble and trouble != before:
+            text, extra = "Group %s could not commit offsets: %s. It tries again", fields(group=self._group)
+            logger.warning(text, self._group, trouble, extra=extra)
+        elif before and not trouble:
+            text, extra = "Group %s: committing offsets works again", fields(group=self._group)
+            logger.warning(text, self._group, extra=extra)
 
     def _note_error(self, error: KafkaError, wire_topic: str | None, partition: int | None) -> None:
         code = error.code()

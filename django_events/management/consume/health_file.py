@@ -46,6 +46,8 @@ class HealthFile:
                 logger.error("The health file %s cannot be written any more: %s", self._path, error.strerror)
             self._has_failed = True
         else:
+            if self._has_failed:
+                logger.warning("The health file %s can be written again", self._path)
             self._has_failed = False
 
     def remove(self) -> None:
