@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
 from django_events.consuming import letter_reader, letter_retrier, letter_writer, slowness
 from django_events.consuming import service as service_module
+from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
 from django_events.consuming.pruning import Pruner
@@ -88,6 +89,33 @@ def test_a_service_is_not_well_while_a_group_does_not_poll(
     may_go_on.set()
     wait_for(lambda: service.is_healthy)
     assert service.stop(30)
+
+
+def test_a_service_is_well_while_its_group_asks_a_slow_kafka_for_its_topics(
+    declarations: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = {"bootstrap.servers": "127.0.0.1:1"}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "DATABASES": [], "KAFKA": servers}
+    group = ConsumerGroup("slow-begin")
+    is_asking, may_go_on = threading.Event(), threading.Event()
+
+    @group.idempotent(entry_made, on_failure=OnFailure.DISCARD)
+    def note(event: Event[EntryMade]) -> None: ...
+
+    def ask(_: GroupThread) -> None:
+        is_asking.set()
+        may_go_on.wait()
+
+    monkeypatch.setattr(GroupThread, "_create_topics", ask)
+    service = Service([group], broadcast=[])
+    service.begin()
+    try:
+        assert is_asking.wait(60)
+        assert service.is_healthy
+    finally:
+        service._groups[0].stop(0)
+        may_go_on.set()
+        assert service.stop(30)
 
 
 @pytest.mark.kafka

@@ -67,7 +67,8 @@ class GroupThread(threading.Thread):
         self.records_done = 0
         """Records that all handlers are done with. Other threads may read it."""
         self.polled_at = float("-inf")
-        """The moment (time.monotonic) of the last round. Other threads may read it."""
+        """The moment (time.monotonic) of the last round; until the first, of the last step before it. Other threads may
+        read it."""
         self.group = group
         self._limits = limits
         self._on_change = on_change
@@ -118,6 +119,7 @@ class GroupThread(threading.Thread):
     # ── the thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
+        self.polled_at = time.monotonic()
         try:
             self._create_topics()
             self.prepared.set()
@@ -153,6 +155,7 @@ class GroupThread(threading.Thread):
             sources = found.intersection(self.group.dead_letter_sources)
             problems = dead_letter_topics.create_missing(self.group.name, sources, timeout=5.0)
             for other, their_topics in self.group.foreign_letters():
+                self.polled_at = time.monotonic()  # Kafka may be slow, and each of them has five seconds
                 problems += dead_letter_topics.create_missing(other, set(their_topics), timeout=5.0)
         except BrokerUnavailable as error:
             self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
