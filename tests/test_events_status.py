@@ -173,6 +173,16 @@ def test_events_wait_because_nobody_catches_up(broker: Broker) -> None:
     assert "the oldest for 5 min. → manage.py events topics --check" in texts()
 
 
+@pytest.mark.kafka
+def test_where_it_is_not_known_who_runs_nobody_is_said_to_be_missing(broker: Broker) -> None:
+    save(1)
+    OutgoingEvent.objects.update(saved_at=Now() - timedelta(minutes=5))
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {Process._meta.db_table} RENAME TO hidden")
+    assert "the oldest for 5 min. → manage.py events topics --check" in texts()
+    assert "manage.py catchup" not in texts()
+
+
 def test_dead_letters_by_what_becomes_of_them(no_kafka: None) -> None:
     project(a_letter(), a_letter(key="bob", automatic=False))
     letters = found()["dead_letters"]

@@ -130,11 +130,12 @@ def _sending_command(overview: Overview) -> str:
 
 
 def _catches_up(overview: Overview) -> bool:
-    return any(process.kind == Kind.CATCHUP for process in overview.alive)
+    """Whether a catchup runs, or may run: nobody is said to be missing where it is not known who is there."""
+    return bool(overview.unknown_processes) or any(process.kind == Kind.CATCHUP for process in overview.alive)
 
 
 def _catchup(overview: Overview) -> Iterator[Finding]:
-    if not _catches_up(overview) and not overview.unknown_processes and overview.oldest_waiting <= LATE:
+    if not _catches_up(overview) and overview.oldest_waiting <= LATE:
         yield Finding(
             severity=Severity.ODD,
             what="No catchup runs: what a killed process leaves in the outbox is sent by nobody.",
