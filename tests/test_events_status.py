@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 
 from django_events import ConsumerGroup, Event, registry
 from django_events.consuming.service import Service
 from django_events.exceptions import KafkaRefused
 from django_events.kafka import consumer_groups, topics
-from django_events.models import COUNTED, Beat, Kind, OutgoingEvent, Process, processes
+from django_events.models import COUNTED, Beat, DeadLetter, Kind, OutgoingEvent, Process, processes
 from django_events.presence import activity
 from django_events.presence.activity import Activity, GroupActivity, Running
 from django_events.status import gathering
@@ -257,6 +257,35 @@ def test_a_database_whose_outbox_cannot_be_read(no_kafka: None) -> None:
     project(a_letter())
     assert "failing The outbox in database default cannot be read" in texts()
     assert found()["failures"]
+
+
+def test_without_the_table_of_dead_letters_all_else_is_told(no_kafka: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {DeadLetter._meta.db_table} RENAME TO hidden")
+    save(1)
+    facts = found()
+    assert facts["dead_letters"] is None
+    assert facts["dead_letters_unknown"]
+    assert facts["outbox"]
+    assert "failing Nothing is known of the dead letters in database default" in texts()
+    assert "127.0.0.1:1 does not answer" in texts()
+    assert status().endswith("\nIt is not known which dead letters are open.\n")
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_table_that_somebody_has_for_himself_is_not_waited_for(
+    no_kafka: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "DATABASE_PATIENCE", 0.5)
+    other = connections.create_connection("default")
+    other.set_autocommit(False)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {OutgoingEvent._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+        assert "failing The outbox in database default cannot be read: canceling statement due to" in texts()
+    finally:
+        other.close()
 
 
 # ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────

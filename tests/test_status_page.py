@@ -92,6 +92,16 @@ def test_it_opens_without_the_table_of_processes(admin_client: Client, no_kafka:
     assert "manage.py migrate --database default" in found
 
 
+def test_it_opens_without_the_table_of_dead_letters(admin_client: Client, no_kafka: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_events_deadletter RENAME TO hidden")
+    found = html(admin_client)
+    assert "Nothing is known of the dead letters in database default" in found
+    assert "It is not known which are open." in found
+    assert "There are none." not in found
+    assert "Kafka at 127.0.0.1:1 does not answer" in found
+
+
 def test_what_others_have_written_is_escaped(admin_client: Client, no_kafka: None) -> None:
     process(Kind.CONSUME, Activity(troubles=(XSS,)), host=XSS)
     project(a_letter(exception=XSS, handler="cure"))

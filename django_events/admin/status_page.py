@@ -12,7 +12,7 @@ from django_events.admin.texts import printable, short_name
 from django_events.models import Process
 from django_events.status import gathering
 from django_events.status.findings import Finding, Severity, findings
-from django_events.status.overview import FailureLine, GroupLine, Overview, ProcessLine, TopicBacklog
+from django_events.status.overview import FailureLine, GroupLine, Letters, Overview, ProcessLine, TopicBacklog
 from django_events.status.words import SHOWN_PROCESSES, does, left_out, number, span
 
 LOOKS = {
@@ -77,7 +77,7 @@ def _address(request: HttpRequest, site: AdminSite, page: str) -> str:
 
 def tables(overview: Overview) -> list[Shown]:
     """Everything that was found, in the order in which events pass it."""
-    letters = overview.letters
+    letters = overview.letters or Letters()
     counts = {
         _("waiting"): letters.waiting,
         _("of them until somebody says so"): letters.asked_for,
@@ -107,13 +107,17 @@ def tables(overview: Overview) -> list[Shown]:
             " ".join(left_out(overview)),
         ),
         Shown(
-            _("Dead letters"), (*counts,), [Row([number(count) for count in counts.values()])], "", printable(oldest)
+            _("Dead letters"),
+            (*counts,),
+            [Row([number(count) for count in counts.values()])] if overview.letters else [],
+            _("It is not known which are open."),
+            printable(oldest),
         ),
         Shown(
             _("Failures with open dead letters"),
             (_("open"), _("handler"), _("topic"), _("error")),
             [Row(_failure_cells(failure)) for failure in overview.failures],
-            _("There are none."),
+            _("It is not known.") if overview.unknown_letters else _("There are none."),
         ),
     ]
 

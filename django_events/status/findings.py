@@ -86,6 +86,14 @@ def _databases(overview: Overview) -> Iterator[Finding]:
             remedy="See to the database, and migrate it.",
             command=f"manage.py migrate --database {problem.what}",
         )
+    no_letters = overview.unknown_letters
+    if no_letters and no_letters.what not in {problem.what for problem in overview.databases}:
+        yield Finding(
+            severity=Severity.FAILING,
+            what=f"Nothing is known of the dead letters in database {no_letters.what}: {_sentence(no_letters.reason)}",
+            remedy="See to the database, and migrate it.",
+            command=f"manage.py migrate --database {no_letters.what}",
+        )
     if overview.unknown_processes:
         yield Finding(
             severity=Severity.ODD,
@@ -290,7 +298,7 @@ def _difference_in_words(difference: Difference) -> str:
 
 def _letters(overview: Overview) -> Iterator[Finding]:
     letters = overview.letters
-    if not letters.open:
+    if letters is None or not letters.open:
         return
     worst = _few(tuple(dict.fromkeys(f"{each.group}/{each.handler}" for each in overview.failures)))
     by_themselves = "" if letters.asked_for else " They are tried again by themselves."

@@ -17,6 +17,7 @@ from django_events.exceptions import EventsError
 from django_events.kafka import config, consumer_groups, topics
 from django_events.kafka.consumer_groups import GroupState
 from django_events.models import COUNTED, IS_OPEN, Backlog, DeadLetter, Failure, Kind, OutgoingEvent, Process, State
+from django_events.models.statements import bound_statements
 from django_events.models.windows import reading_along_indexes, window
 from django_events.presence.activity import decode
 from django_events.presence.beating import database as database_of_processes
@@ -35,6 +36,9 @@ from django_events.status.overview import (
 PATIENCE = 2.0
 """Seconds that Kafka has for each answer."""
 
+DATABASE_PATIENCE = 10.0
+"""Seconds that a database has for each statement (PostgreSQL): somebody may have locked a table."""
+
 SHOWN_FAILURES = 20
 """Failures that are told; those with the most open letters."""
 
@@ -42,15 +46,14 @@ Found = TypeVar("Found")
 
 
 def gather(patience: float = PATIENCE) -> Overview:
-    """How all is. Blocks for as long as the databases take, and for Kafka ``patience`` seconds, some times that if it
-    falls silent in the middle. Thread-safe. Raises DatabaseError if the database of the dead letters does not answer,
-    and SettingsError for settings that cannot be."""
+    """How all is. Blocks for Kafka ``patience`` seconds, some times that if it falls silent in the middle, and for as
+    long as the databases take: to connect what their settings say, then ten seconds for each statement. Thread-safe.
+    Raises SettingsError for settings that cannot be."""
     outbox, databases = _outbox()
     kafka = _kafka(patience)
     groups, unknown_groups = _groups(kafka, patience)
     processes, unknown = _asked(database_of_processes(), _processes)
-    with reading_along_indexes(repair.database()):
-        failures, letters = _failures(), _letters()
+    found, unknown_letters = _asked(repair.database(), _dead_letters)
     return Overview(
         at=timezone.now(),
         brokers=config.brokers(),
@@ -59,8 +62,9 @@ def gather(patience: float = PATIENCE) -> Overview:
         outbox=outbox,
         groups=groups,
         unknown_groups=unknown_groups,
-        failures=failures,
-        letters=letters,
+        failures=found[1] if found else (),
+        letters=found[0] if found else None,
+        unknown_letters=unknown_letters,
         processes=processes or (),
         unknown_processes=unknown,
         differences=differences(processes or (), registry.digests(handlers.declared())),
@@ -71,6 +75,7 @@ def _asked(using: str, ask: Callable[[str], Found]) -> tuple[Found | None, Unrea
     """The answer of this database, or why there is none."""
     try:
         with reading_along_indexes(using):  # in a savepoint, so that an error breaks nothing around it
+            bound_statements(using, DATABASE_PATIENCE)
             return ask(using), None
     except DatabaseError as error:
         return None, Unreadable(what=using, reason=str(error).strip().partition("\n")[0])
@@ -130,8 +135,12 @@ def _group_line(state: GroupState) -> GroupLine:
     )
 
 
-def _failures() -> tuple[FailureLine, ...]:
-    seen_lately = window(Failure.objects.using(repair.database()), ["last_seen"])
+def _dead_letters(using: str) -> tuple[Letters, tuple[FailureLine, ...]]:
+    return _letters(using), _failures(using)
+
+
+def _failures(using: str) -> tuple[FailureLine, ...]:
+    seen_lately = window(Failure.objects.using(using), ["last_seen"])
     worst = seen_lately.filter(letters_open__gt=0).order_by("-letters_open", "pk")[:SHOWN_FAILURES]
     return tuple(
         FailureLine(
@@ -147,8 +156,8 @@ def _failures() -> tuple[FailureLine, ...]:
     )
 
 
-def _letters() -> Letters:
-    rows = DeadLetter.objects.using(repair.database())
+def _letters(using: str) -> Letters:
+    rows = DeadLetter.objects.using(using)
     is_open = window(rows.filter(IS_OPEN), ["last_failed"], backwards=False, size=COUNTED).aggregate(
         waiting=_count(state=State.WAITING),
         asked_for=_count(state=State.WAITING, due_at=None, automatic=False),

@@ -137,7 +137,10 @@ class Overview:
     """Why Kafka, which answers, does not tell of the groups; None if it does."""
     failures: tuple[FailureLine, ...]
     """Those with open dead letters, the most first."""
-    letters: Letters
+    letters: Letters | None
+    """None if they could not be read."""
+    unknown_letters: Unreadable | None
+    """Why not; None if they could."""
     processes: tuple[ProcessLine, ...]
     unknown_processes: Unreadable | None
     """Why it is not known which processes run; None if it is."""

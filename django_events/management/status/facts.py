@@ -11,6 +11,7 @@ from django_events.status.overview import FailureLine, Overview, ProcessLine, To
 def of(overview: Overview) -> dict[str, Any]:
     """All of it. Numbers of rows end at the bound up to which is counted."""
     kafka, unknown, no_groups = overview.kafka, overview.unknown_processes, overview.unknown_groups
+    no_letters = overview.unknown_letters
     return {
         "at": overview.at.isoformat(),
         "findings": [_finding(each) for each in findings(overview)],
@@ -20,6 +21,7 @@ def of(overview: Overview) -> dict[str, Any]:
         "groups_unknown": no_groups.reason if no_groups else None,
         "groups": msgspec.to_builtins(overview.groups),
         "dead_letters": msgspec.to_builtins(overview.letters),
+        "dead_letters_unknown": no_letters.reason if no_letters else None,
         "failures": [_failure(each) for each in overview.failures],
         "processes": [_process(each) for each in overview.processes],
         "processes_unknown": unknown.reason if unknown else None,

@@ -98,7 +98,9 @@ def _process_cells(process: ProcessLine) -> list[str]:
     return [process.kind, process.host, str(process.pid), process.version, span(process.age), seen, does(process)]
 
 
-def _letters(letters: Letters) -> str:
+def _letters(letters: Letters | None) -> str:
+    if letters is None:
+        return "It is not known which dead letters are open."
     if not letters.open:
         return "No dead letter is open."
     asked = f" ({number(letters.asked_for)} of them until somebody says so)" if letters.asked_for else ""

@@ -27,8 +27,8 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
 
 
 def run(options: dict[str, Any], console: Console) -> None:
-    """Say it once, or until a signal, for people or for a program. An outage of Kafka is part of the answer; raises
-    DatabaseError."""
+    """Say it once, or until a signal, for people or for a program. An outage of Kafka or of a database is part of the
+    answer."""
     watching.show(lambda: _show(options, console), options["watch"], console)
 
 
