@@ -44,7 +44,7 @@ def serve(port: int, address: str) -> None:
         return
     try:
         metrics.serve(port, address)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of an address that is no name
         logger.error(
             "This process shows no metrics: it cannot have port %d of %s (%s). Its events go on. Choose another port "
             "with --metrics-port, or another address of this machine with --metrics-address, and start it again",

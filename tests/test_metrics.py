@@ -589,6 +589,14 @@ def test_a_port_that_is_taken_is_one_line_in_the_log_and_events_go_on(
             assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("address", ["metrics..example", "a" * 64])
+def test_an_address_that_is_no_name_is_one_line_in_the_log(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    (port,) = free_ports(1)
+    exposition.serve(port, address)
+    (record,) = caplog.records
+    assert f"it cannot have port {port} of {address}" in record.getMessage()
+
+
 # ── a database that hangs ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -217,5 +217,6 @@ def page() -> tuple[bytes, str]:
 
 
 def serve(port: int, address: str) -> None:
-    """Answer with the metrics of this process, in daemon threads, as long as it lives. Raises OSError."""
+    """Answer with the metrics of this process, in daemon threads, as long as it lives. Raises OSError, and for a port or
+    an address that cannot be, OverflowError or UnicodeError."""
     prometheus_client.start_http_server(port, address)
