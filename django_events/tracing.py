@@ -8,7 +8,7 @@ propagators and exporters do: an event is worth more than its trace. But ask ``i
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from django_events.conf import settings
 from django_events.exceptions import IgnoreError
@@ -50,6 +50,20 @@ _harmless = harmless(logger, "OpenTelemetry failed. Events go on without their t
 # ── contexts and headers ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+class _AnyCase:
+    """Finds a header among such with names in lower case, as a ``Getter`` of propagators: some write with capitals."""
+
+    def get(self, carrier: Mapping[str, str], key: str) -> list[str] | None:
+        value = carrier.get(key.lower())
+        return None if value is None else [value]
+
+    def keys(self, carrier: Mapping[str, str]) -> list[str]:
+        return list(carrier)
+
+
+_ANY_CASE: Any = _AnyCase()
+
+
 @_harmless
 def origin_of(headers: Headers) -> "Context | None":
     """What these headers say of the trace that their event belongs to, and its baggage; None if they say nothing.
@@ -60,7 +74,7 @@ def origin_of(headers: Headers) -> "Context | None":
     for name, value in headers:
         if value is not None:
             carrier.setdefault(name.lower(), value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
-    return propagate.extract(carrier, context.Context()) or None
+    return propagate.extract(carrier, context.Context(), _ANY_CASE) or None
 
 
 @_harmless
@@ -78,7 +92,8 @@ def carried(besides: Headers) -> list[tuple[str, str]]:
 @_harmless
 def is_told(headers: Headers) -> bool:
     """Whether these headers name a trace already, in whatever form the site's propagators know."""
-    return not (propagate.get_global_textmap().fields - {BAGGAGE}).isdisjoint(name.lower() for name, _ in headers)
+    names = {name.lower() for name in propagate.get_global_textmap().fields} - {BAGGAGE}
+    return not names.isdisjoint(name.lower() for name, _ in headers)
 
 
 def is_recorded(origin: "Context | None") -> bool:

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import transaction
-from opentelemetry import baggage, context, trace
+from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from django_events import Backoff, Batch, ConsumerGroup, Event, IgnoreError, OnFailure, Topic, tracing
 from django_events.consuming.attempt import Attempt
@@ -246,6 +247,20 @@ def test_what_strangers_write_begins_a_trace_of_its_own(
     assert attempt(group, received(1, wrong)) == ["Handled"]
     process = spans.the("process traced")
     assert parent_of(process) is None and links_of(process) == []
+
+
+class WithCapitals(TraceContextTextMapPropagator):
+    """Names its header as that of AWS X-Ray does."""
+
+    _TRACEPARENT_HEADER_NAME = "X-Some-Trace"
+
+
+def test_the_header_of_a_propagator_may_have_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", WithCapitals())
+    for name in ("X-Some-Trace", "x-some-trace"):
+        assert tracing.is_told([(name, PARENT)])
+        told = trace.get_current_span(tracing.origin_of([(name, PARENT.encode())])).get_span_context()
+        assert f"{told.trace_id:032x}" == PARENT.split("-")[1]
 
 
 @pytest.mark.django_db(transaction=True)
