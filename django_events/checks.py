@@ -1,18 +1,18 @@
 """System checks of settings and declarations. None of them connects to anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from django_events import broadcasting, conf, handlers, tables, topics
 from django_events.conf import settings
 from django_events.exceptions import EventsError, SettingsError
-from django_events.kafka import config, names
+from django_events.kafka import config, names, security
 
 
 def register_checks() -> None:
@@ -23,6 +23,7 @@ def register_checks() -> None:
     register(check_sqlite)
     register(check_time_zones)
     register(check_handlers)
+    register(check_security, Tags.security, deploy=True)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -86,6 +87,21 @@ def check_handlers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return [*_unknown_surroundings(paths), *(without_tables or _unknown_databases_of_handlers())]
 
 
+def check_security(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W005–W007, only with ``check --deploy``: options with which one tries things out, and others listen, or pose as
+    Kafka."""
+    try:
+        clients = config.of_clients()
+    except EventsError:
+        return []  # E002 says it
+    found = [
+        message
+        for options in clients
+        for message in (*_unverified(options), *_overheard(options), *_telling_secrets(options))
+    ]
+    return [*{message.msg: message for message in found}.values()]
+
+
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """W002: SQLite without the options with which several processes can write."""
     try:
@@ -141,6 +157,37 @@ def _too_short_heartbeat() -> CheckMessage:
         hint=f"Use a number of seconds from {conf.SHORTEST_HEARTBEAT:g}.",
         id="django_events.E015",
     )
+
+
+def _unverified(options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if name := security.unverified(options):
+        yield Warning(
+            f"Kafka's option {name!r} in settings.DJANGO_EVENTS has clients take anybody's certificate for Kafka's.",
+            hint="Remove it, and let 'ssl.ca.location' name the authority that has signed the brokers' certificates; "
+            "these must be for the names in 'bootstrap.servers'.",
+            id="django_events.W005",
+        )
+
+
+def _overheard(options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if hosts := security.overheard(options):
+        yield Warning(
+            f"Clients of Kafka talk to {', '.join(hosts)} in plain text: whoever is on the way can read and change "
+            "events, and read passwords.",
+            hint="Set 'security.protocol' in settings.DJANGO_EVENTS['KAFKA'] to 'SASL_SSL' or 'SSL'. In a network that "
+            "you trust, name this check in SILENCED_SYSTEM_CHECKS.",
+            id="django_events.W006",
+        )
+
+
+def _telling_secrets(options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    if security.tells_secrets(options):
+        yield Warning(
+            "Kafka's option 'debug' in settings.DJANGO_EVENTS has librdkafka log with what clients are configured, or "
+            "how they log in.",
+            hint="Leave 'conf', 'security' and 'all' out of it, or remove it once the trouble is found.",
+            id="django_events.W007",
+        )
 
 
 def _mirrors(outboxes: list[str]) -> Iterator[CheckMessage]:

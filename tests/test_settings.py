@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
@@ -281,6 +282,62 @@ def test_security_that_would_not_be_what_it_seems(settings: Any, options: dict[s
     assert text in found(settings, KAFKA={**KAFKA, **options})["django_events.E003"]
     with pytest.raises(ImproperlyConfigured):
         config.producer_options()
+
+
+def risks(settings: Any, **given: Any) -> dict[str, str]:
+    """What the check before a deployment says of these settings, by id."""
+    settings.DJANGO_EVENTS = {"KAFKA": KAFKA, "SOURCE": "tests", **given}
+    return {str(each.id): each.msg for each in checks.check_security(None)}
+
+
+TLS = {"bootstrap.servers": "kafka1:9093", "security.protocol": "SASL_SSL"}
+
+
+@pytest.mark.parametrize(
+    ("options", "check", "text"),
+    [
+        ({**TLS, "enable.ssl.certificate.verification": False}, "W005", "'enable.ssl.certificate.verification'"),
+        ({**TLS, "enable.ssl.certificate.verification": "False"}, "W005", "anybody's certificate"),
+        ({**TLS, "ssl.endpoint.identification.algorithm": "none"}, "W005", "'ssl.endpoint.identification.algorithm'"),
+        ({"bootstrap.servers": "kafka1:9092, localhost:9092,10.0.0.7"}, "W006", "talk to kafka1, 10.0.0.7 in plain"),
+        ({"metadata.broker.list": "PLAINTEXT://[fd00::7]:9092"}, "W006", "talk to fd00::7 in plain text"),
+        ({**TLS, "security.protocol": "sasl_plaintext"}, "W006", "read passwords"),
+        ({**TLS, "debug": "broker, conf"}, "W007", "'debug'"),
+        ({**TLS, "debug": "all"}, "W007", "'debug'"),
+    ],
+)
+def test_what_is_for_trying_things_out_is_told_before_a_deployment(
+    settings: Any, options: dict[str, Any], check: str, text: str
+) -> None:
+    found = risks(settings, KAFKA=options)
+    assert [*found] == [f"django_events.{check}"]
+    assert text in found[f"django_events.{check}"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bootstrap.servers": "localhost:9092,127.0.0.1:9092,[::1]:9092,"},
+        {"bootstrap.servers": lambda: "kafka1:9092"},
+        {**TLS, "enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"},
+        {**TLS, "security.protocol": lambda: "SASL_SSL", "debug": lambda: "all"},
+        {**TLS, "debug": "broker,topic"},
+        {5: 1},
+    ],
+)
+def test_what_is_safe_or_not_known_is_no_risk(settings: Any, options: dict[str, Any]) -> None:
+    assert risks(settings, KAFKA=options) == {}
+
+
+def test_options_of_one_kind_of_client_are_looked_at_too(settings: Any) -> None:
+    assert [*risks(settings, KAFKA=TLS, KAFKA_CONSUMER={"debug": "security"})] == ["django_events.W007"]
+    assert risks(settings, KAFKA="broker:9092") == {}  # E002 says it
+
+
+def test_risks_are_told_with_deploy_only(settings: Any) -> None:
+    settings.DJANGO_EVENTS = {"KAFKA": {"bootstrap.servers": "kafka1:9092"}, "SOURCE": "tests"}
+    assert "django_events.W006" not in {each.id for each in run_checks()}
+    assert "django_events.W006" in {each.id for each in run_checks(include_deployment_checks=True)}
 
 
 def test_a_function_that_raises_is_waited_out(settings: Any) -> None:

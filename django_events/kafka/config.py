@@ -85,6 +85,13 @@ def problems() -> Iterator[str]:
         yield f"settings.DJANGO_EVENTS['PREFIX']: {error}"
 
 
+def of_clients() -> list[dict[str, Any]]:
+    """What the settings have for each kind of client (those that only ask, producers, consumers), by the options' own
+    names. Secrets are ``Hidden``, functions not called."""
+    shared = resolve_aliases(_given("KAFKA"))
+    return [shared, *(shared | resolve_aliases(_given(own)) for own in ("KAFKA_PRODUCER", "KAFKA_CONSUMER"))]
+
+
 def producer_options(*, gapless: bool = True, resolve: "Resolve | None" = None) -> dict[str, Any]:
     """The options of a producer, values of functions resolved; raises SettingsError for a loss-making one, and
     BrokerUnavailable if a function raises. Secrets are ``Hidden``.
