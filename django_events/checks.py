@@ -55,12 +55,17 @@ def check_declarations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E008, E009, W004: an outbox where none can be, and events for a database that has none."""
+    """E008, E009, E016, W004: an outbox where none can be, and events for a database that has none."""
     try:
         outboxes = [alias for alias in settings.DATABASES if alias in django_settings.DATABASES]
     except EventsError:
         return []  # E002 says it
-    return [*_mirrors(outboxes), *_forbidden_by_routers(outboxes), *_events_without_outbox(outboxes)]
+    return [
+        *_mirrors(outboxes),
+        *_of_other_vendors(outboxes),
+        *_forbidden_by_routers(outboxes),
+        *_events_without_outbox(outboxes),
+    ]
 
 
 def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -197,6 +202,18 @@ def _mirrors(outboxes: list[str]) -> Iterator[CheckMessage]:
                 f"settings.DJANGO_EVENTS['DATABASES'] names {alias!r}, which is a replica of {mirrored!r}.",
                 hint=f"Remove it: the events are in the outbox of {mirrored!r}, and a replica cannot be written.",
                 id="django_events.E008",
+            )
+
+
+def _of_other_vendors(outboxes: list[str]) -> Iterator[CheckMessage]:
+    for alias in outboxes:
+        if (vendor := connections[alias].vendor) not in ("postgresql", "sqlite"):
+            yield Error(
+                f"settings.DJANGO_EVENTS['DATABASES'] names {alias!r}, whose database is {vendor}: an outbox needs "
+                "PostgreSQL, or SQLite to try things out.",
+                hint="Name a database of PostgreSQL there. Or name none (DATABASES = []): send_now() and idempotent "
+                "handlers need no tables.",
+                id="django_events.E016",
             )
 
 

@@ -9,6 +9,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
+from django.db import connections
 
 from django_events import checks, conf
 from django_events.exceptions import BrokerUnavailable
@@ -257,6 +258,13 @@ def test_a_database_without_our_tables_has_no_outbox(settings: Any) -> None:
     found = databases_found(settings)
     assert "names 'default', but a router in DATABASE_ROUTERS forbids the tables" in found["django_events.E009"]
     assert "Events go to the database 'events' unless send() says using=" in found["django_events.W004"]
+
+
+def test_a_database_of_another_kind_has_no_outbox(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections["default"], "vendor", "mysql")
+    found = databases_found(settings)
+    assert [*found] == ["django_events.E016"]
+    assert "names 'default', whose database is mysql: an outbox needs PostgreSQL" in found["django_events.E016"]
 
 
 @pytest.mark.parametrize("given", [["KAFKA"], {"DATABASES": "default"}, {"DATABASES": ["unknown"]}])
