@@ -41,7 +41,8 @@ Together: TypeAlias = Literal["", "livesum", "livemax", "livemin"]
 _harmless = harmless(logger, "Prometheus' client failed. Events go on without their metrics")
 
 _counting = threading.RLock()
-"""Held while a value is changed. A fork waits for it: no lock of the client's is then taken in the child for ever."""
+"""Held while a value is changed. A fork waits for it: no lock of the client's that counting takes is then taken in the
+child for ever."""
 
 if is_there:
     os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
@@ -217,6 +218,6 @@ def page() -> tuple[bytes, str]:
 
 
 def serve(port: int, address: str) -> None:
-    """Answer with the metrics of this process, in daemon threads, as long as it lives. Raises OSError, and for a port or
-    an address that cannot be, OverflowError or UnicodeError."""
+    """Answer with the metrics of this process, in daemon threads, as long as it lives. Raises OSError, and for a port
+    or an address that cannot be, OverflowError or UnicodeError."""
     prometheus_client.start_http_server(port, address)
