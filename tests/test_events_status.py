@@ -128,6 +128,18 @@ def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker, monk
     wait_for(lambda: len(found()["processes"]) == 1)
 
 
+@pytest.mark.kafka
+def test_a_group_that_handles_dead_letters_has_their_lag(broker: Broker, no_groups: None) -> None:
+    broker.create("ledger.entry-made.patients.dead-letter")
+    broker.put_many("ledger.entry-made.patients.dead-letter", [b"{}"] * 3, b"a", 0)
+    doctors = ConsumerGroup("doctors")
+
+    @doctors.idempotent(entry_made, dead_letters_of="patients")
+    def look(event: Event[EntryMade]) -> None: ...
+
+    assert group_line("doctors")["lag"] == 3
+
+
 def group_line(name: str) -> dict[str, Any]:
     nothing = {"state": "", "members": 0, "lag": None}
     line: dict[str, Any] = next((each for each in found()["groups"] if each["name"] == name), nothing)

@@ -27,6 +27,8 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("declarations")]
 
+LETTERS = "orders.sales.dead-letter"
+
 Payload = dict[str, Any]
 Consuming = Callable[..., AbstractContextManager[Service]]
 
@@ -66,6 +68,19 @@ def sales(orders: Topic[Payload]) -> ConsumerGroup:
 
     @group.idempotent(orders)
     def bill(event: Event[Payload]) -> None: ...
+
+    return group
+
+
+@pytest.fixture
+def doctors(broker: Broker, orders: Topic[Payload]) -> ConsumerGroup:
+    """A group that handles the dead letters of another; there are three, in one partition."""
+    broker.create(LETTERS)
+    broker.put_many(LETTERS, [b'{"number":%d}' % each for each in range(3)], b"a", 0)
+    group = ConsumerGroup("doctors")
+
+    @group.idempotent(orders, dead_letters_of="sales")
+    def look(event: Event[Payload]) -> None: ...
 
     return group
 
@@ -161,6 +176,27 @@ def test_a_dry_run_shows_what_a_reset_means_and_changes_nothing(broker: Broker, 
     assert "2 passed over" in run("--reset", "sales", "--to", "latest", "--dry-run")[0]
     found = json.loads(run("--reset", "sales", "--to", "earliest", "--dry-run", "--json")[0])
     assert found["partitions"][0] == {"topic": "orders", "partition": 0, "before": 8, "after": 0}
+
+
+def test_a_group_that_handles_dead_letters_is_shown_and_reset_where_they_are(
+    broker: Broker, doctors: ConsumerGroup
+) -> None:
+    found = facts("doctors")["doctors"]
+    assert [(each["topic"], each["lag"]) for each in found["partitions"]] == [(LETTERS, 3), (LETTERS, 0)]
+    run("--reset", "doctors", "--to", "latest", "--yes")
+    assert broker.committed("doctors", LETTERS, 0) == 3
+    assert facts("doctors")["doctors"]["lag"] == 0
+
+
+def test_a_group_that_handles_events_too_is_reset_where_it_is_said(
+    broker: Broker, orders: Topic[Payload], doctors: ConsumerGroup
+) -> None:
+    @doctors.idempotent(orders)
+    def note(event: Event[Payload]) -> None: ...
+
+    run("--reset", "doctors", "--topic", LETTERS, "--to", "2", "--yes")
+    assert broker.committed("doctors", LETTERS, 0) == 2
+    assert broker.committed("doctors", "orders", 0) is None
 
 
 @pytest.mark.parametrize(("typed", "wanted"), [("y\n", 0), ("n\n", None), ("", None)])

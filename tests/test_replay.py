@@ -36,6 +36,7 @@ Consuming = Callable[..., AbstractContextManager[Service]]
 Act = Callable[[Event[Payload]], None]
 
 AT_ONCE = Backoff(first=0, max=0.001, jitter=0)
+LETTERS = "orders.shop.dead-letter"
 
 
 class Shop:
@@ -316,6 +317,25 @@ def test_a_program_gets_json(shop: Shop) -> None:
         "group": "shop", "handler": "book", "topic": "orders", "again": False, "dry_run": False,
         "handled": 4, "skipped": 0, "passed_over": 0, "failed": 1, "held_back": 1, "left": [],
     }  # fmt: skip
+
+
+def test_a_handler_of_dead_letters_runs_over_those_of_the_other_group(broker: Broker, shop: Shop) -> None:
+    """Also where the events have no id: then it is made from the place that they had before."""
+    broker.create(LETTERS, partitions=1)
+    for number in (1, 4):
+        place = [("dead-letter-partition", b"%d" % (number % 2)), ("dead-letter-offset", b"%d" % (number // 2))]
+        broker.put(LETTERS, b'{"number":%d}' % number, headers=place, partition=0)
+    (topic,) = shop.group.handlers[0].topics
+    doctors = ConsumerGroup("doctors")
+    doctors.exactly_once(topic, name="look", retry=AT_ONCE, dead_letters_of="shop")(shop._handle)
+    wanted = ["--group", "doctors", "--topic", LETTERS]
+    with pytest.raises(CommandError, match=f"doctors/look does not read 'orders'. It reads: {LETTERS}"):
+        run("--group", "doctors", handler="look")
+    assert run(*wanted, handler="look")[0] == "2 handled, 0 skipped, 0 failed\n"
+    assert effects("look") == {1: 1, 4: 1}
+    assert run(*wanted, "--dry-run", handler="look")[0] == "0 would be handled, 2 skipped, 0 cannot be read\n"
+    assert run(*wanted, handler="look")[0] == "0 handled, 2 skipped, 0 failed\n"
+    assert effects("look") == {1: 1, 4: 1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,6 +12,8 @@ from django.core.management.base import CommandError
 
 from django_events import ConsumerGroup, Event, Topic
 from django_events.consuming import pruning
+from django_events.consuming.pruning import Pruner
+from django_events.consuming.service import Service
 from django_events.kafka import retention
 from tests.broker import Broker
 from tests.processes import Site
@@ -68,6 +70,16 @@ def test_only_topics_of_exactly_once_handlers_count() -> None:
     def note(event: Event[Payload]) -> None: ...
 
     assert pruning.exactly_once_topics([group]) == {"once"}
+
+
+def test_a_topic_of_which_only_dead_letters_are_handled_does_not_count_but_its_marks_are_forgotten() -> None:
+    doctors = ConsumerGroup("doctors")
+
+    @doctors.exactly_once(Topic("once", Payload), dead_letters_of="patients")
+    def look(event: Event[Payload]) -> None: ...
+
+    assert not pruning.exactly_once_topics([doctors])
+    assert any(isinstance(each, Pruner) for each in Service([doctors], broadcast=[])._threads)
 
 
 @pytest.mark.postgres

@@ -55,6 +55,18 @@ def set_config(broker: Broker, topic: str, name: str, value: str) -> None:
 
 
 @pytest.mark.kafka
+def test_topics_of_dead_letters_that_a_group_here_handles_for_another_site_are_created_too(broker: Broker) -> None:
+    doctors = ConsumerGroup("doctors")
+
+    @doctors.idempotent(Topic("orders", Payload, partitions=3), dead_letters_of="billing")
+    def look(event: Event[Payload]) -> None: ...
+
+    assert facts()["orders.billing.dead-letter"]["state"] == "missing"
+    assert facts("--create", "--check")["orders.billing.dead-letter"]["state"] == "created"
+    assert facts()["orders.billing.dead-letter"]["partitions"] == 3
+
+
+@pytest.mark.kafka
 def test_what_is_missing_is_created_when_asked_for_and_then_all_is_as_declared(broker: Broker) -> None:
     orders = Topic(
         "orders", Payload, partitions=3, replication_factor=1, max_bytes=2_000_000, config={"retention.ms": "86400000"}

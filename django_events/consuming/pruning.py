@@ -66,6 +66,11 @@ def exactly_once_topics(groups: Sequence[ConsumerGroup]) -> set[str]:
     return {topic.name for each in of_events for topic in each.topics}
 
 
+def have_marks(groups: Sequence[ConsumerGroup]) -> bool:
+    """Whether handlers of these groups leave marks, also of dead letters: so there are some to forget."""
+    return any(_has_marks(each) for group in groups for each in group.handlers)
+
+
 def _has_marks(handler: Handler) -> bool:
     return handler.delivery is Delivery.EXACTLY_ONCE
 

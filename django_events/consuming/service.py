@@ -16,7 +16,7 @@ from django_events.consuming.group import LONGEST_ROUND, GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
-from django_events.consuming.pruning import Pruner, exactly_once_topics
+from django_events.consuming.pruning import Pruner, have_marks
 from django_events.exceptions import DeclarationError, ServiceError
 from django_events.handlers import ConsumerGroup, Function
 from django_events.models import Kind
@@ -66,7 +66,7 @@ def _of_tables(groups: Sequence[GroupThread], on_change: Callable[[str], None]) 
             yield LetterReader(thread.group, thread.prepared)
         yield LetterRetrier(thread.group)  # of every group: one that makes no letters any more may still have some
     declared = [thread.group for thread in groups]
-    if exactly_once_topics(declared):
+    if have_marks(declared):
         yield Pruner(declared, [thread.prepared for thread in groups], on_change)
 
 

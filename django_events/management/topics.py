@@ -38,7 +38,7 @@ def add_to(verbs: "_SubParsersAction[CommandParser]") -> None:
 def run(options: dict[str, Any], console: Console) -> None:
     """Say it, for people or for a program. Raises CommandError for what could not be created, or is not as declared."""
     declared = [topic.spec for topic in topics.declared()]
-    letters = {group.name: group.dead_letter_sources for group in handlers.declared()}
+    letters = _letters()
     created: set[str] = set()
     if options["create"]:
         created = topic_survey.create_missing(declared, letters, options["timeout"])
@@ -52,6 +52,16 @@ def run(options: dict[str, Any], console: Console) -> None:
         for problem in retention.problems(pruning.exactly_once_topics(handlers.declared()), options["timeout"]):
             console.note(problem)
     _complain(options, states)
+
+
+def _letters() -> dict[str, list[str]]:
+    """By group, the topics of which it has dead letters, or of which a group here handles its dead letters."""
+    found: dict[str, set[str]] = {}
+    for group in handlers.declared():
+        found.setdefault(group.name, set()).update(group.dead_letter_sources)
+        for other, sources in group.foreign_letters():
+            found.setdefault(other, set()).update(sources)
+    return {name: sorted(sources) for name, sources in found.items()}
 
 
 def _say_table(console: Console, states: list[TopicState], created: set[str]) -> None:
