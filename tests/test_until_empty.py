@@ -21,6 +21,7 @@ from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Account, Entry
 from tests.processes import Site
+from tests.services.credentials import Vault
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
@@ -233,6 +234,21 @@ def test_while_kafka_is_away_it_says_so_and_goes_on(
     wait_for(lambda: any("does not answer" in line for line in said))
     assert not watcher.is_empty
     kafka_server.restart()
+    wait_for(lambda: watcher.is_empty)
+
+
+def test_a_vault_that_is_away_at_the_start_is_waited_for(
+    group: ConsumerGroup, said: list[str], watchers: list[UntilEmpty], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any option may come from a function, as a password does."""
+    monkeypatch.setattr(until_empty, "SAID_AFTER", 0.0)
+    vault = Vault("waited-for")
+    kafka = {**settings.DJANGO_EVENTS["KAFKA"], "client.id": vault}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": kafka}
+    watcher = watch(watchers, group, said)
+    wait_for(lambda: any("still waiting: The function for 'client.id'" in line for line in said))
+    assert not watcher.is_empty
+    vault.is_open = True
     wait_for(lambda: watcher.is_empty)
 
 

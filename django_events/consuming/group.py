@@ -45,6 +45,9 @@ POLLED_AT_ONCE, POLLED_AT_LEAST = 200, 20
 HEARING = 1.0
 """Seconds in which Kafka says what is not ours any more, after a standstill of this process."""
 
+AGAIN = 1.0
+"""Seconds between two tries to make a consumer where the site's functions give no password or token."""
+
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01
 """Seconds between two looks at Kafka while handlers run."""
 
@@ -82,6 +85,8 @@ class GroupThread(threading.Thread):
         self._is_writer_stuck = False
         self._metrics = GroupMetrics(group)
         self._newly_assigned: list[Partition] = []
+        self._waits_for = ""
+        """Why it was last said that Kafka is waited for."""
         self._commit_due = 0.0
         self._pulse = Pulse()
         self._wait = SHORTEST_WAIT
@@ -121,10 +126,8 @@ class GroupThread(threading.Thread):
     def run(self) -> None:
         self.polled_at = time.monotonic()
         try:
-            self._create_topics()
-            self.prepared.set()
-            start, is_stopping = self.group.start, self._stopping.is_set
-            self._consumer = Consumer(self.group.name, self.group.sources, self, start=start, is_stopping=is_stopping)
+            if not self._join():
+                return
             self._workers: Workers[list[Work]] = Workers(self._limits.workers_of(self.group), self.name)
             self._letter_writer = LetterWriter(self.group.name, self._workers.results)
             self._handing_out = HandingOut(self.group.handlers, self._queues, self._workers, self._letter_writer)
@@ -148,8 +151,28 @@ class GroupThread(threading.Thread):
         finally:
             connections.close_all()
 
-    def _create_topics(self) -> None:
-        """Create declared topics that are missing, as far as Kafka answers; the others are waited for."""
+    def _join(self) -> bool:
+        """Create topics and make the consumer. What a function of the site raises that is to give a password or a token
+        is waited out, as an outage is. False if the group is to stop before that."""
+        start, is_stopping = self.group.start, self._stopping.is_set
+        has_answered = False
+        while not is_stopping():
+            has_answered = has_answered or self._create_topics()
+            self.prepared.set()
+            try:
+                self._consumer = Consumer(
+                    self.group.name, self.group.sources, self, start=start, is_stopping=is_stopping
+                )
+            except BrokerUnavailable as error:
+                self._say_what_is_waited_for(error)
+                self.polled_at = time.monotonic()  # it does not hang: to start the process again would not help
+                self._stopping.wait(AGAIN)
+            else:
+                return True
+        return False
+
+    def _create_topics(self) -> bool:
+        """Create declared topics that are missing; the others are waited for. Whether Kafka has answered."""
         try:
             found = topics.create_missing(self.group.topics, timeout=5.0)
             sources = found.intersection(self.group.dead_letter_sources)
@@ -158,13 +181,19 @@ class GroupThread(threading.Thread):
                 self.polled_at = time.monotonic()  # Kafka may be slow, and each of them has five seconds
                 problems += dead_letter_topics.create_missing(other, set(their_topics), timeout=5.0)
         except BrokerUnavailable as error:
-            self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
-            return
+            self._say_what_is_waited_for(error)
+            return False
         for topic in sorted(set(self.group.topics) - found):
             self._on_change(f"{self.group.name}: waiting for topic {topic}, which Kafka does not have")
         for problem in problems:
             logger.error("Group %s: %s", self.group.name, problem.text, extra=fields(group=self.group.name))
             self._on_change(f"{self.group.name}: {problem.text}")
+        return True
+
+    def _say_what_is_waited_for(self, error: BrokerUnavailable) -> None:
+        if str(error) != self._waits_for:
+            self._waits_for = str(error)
+            self._on_change(f"{self.group.name}: waiting for Kafka. {error}")
 
     def _turn(self) -> None:
         """One round of everything; sleeps only where there is nothing to do, and then where news arrive first."""

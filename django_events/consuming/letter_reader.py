@@ -14,6 +14,7 @@ from django_events.consuming import dead_letter, repair
 from django_events.consuming.letter_projection import project
 from django_events.consuming.naming import fields_of_place
 from django_events.consuming.slowness import hangs
+from django_events.exceptions import BrokerUnavailable
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.consumer import LONGEST_POLL, Consumer
@@ -29,7 +30,7 @@ AT_ONCE = 100
 """Letters that are brought in by one transaction."""
 
 OUTAGE = Backoff(first=0.5, max=10.0)
-"""Seconds between two tries while the database does not answer."""
+"""Seconds between two tries while the database does not answer, or a function of the site gives no password."""
 
 COMMIT_INTERVAL = 1.0
 """Seconds between two commits of offsets."""
@@ -83,13 +84,8 @@ class LetterReader(threading.Thread):
                 self._turned_at = time.monotonic()
                 if self._stopping.is_set():
                     return
-            self._consumer = Consumer(
-                names.dead_letter_group(self._group.name),
-                self._sources,
-                self,
-                of_letters=True,
-                is_stopping=self._stopping.is_set,
-            )
+            if not self._join():
+                return
             try:
                 while not self._stopping.is_set():
                     self._bring_in(self._poll())
@@ -103,6 +99,29 @@ class LetterReader(threading.Thread):
             self.error = error
         finally:
             connections.close_all()
+
+    def _join(self) -> bool:
+        """Make the consumer. What a function of the site raises that is to give a password or a token is waited out.
+        False if this thread is to end before that."""
+        what = f"Reading the dead letters of group {self._group.name}"
+        trouble = Trouble("kafka", what, logger, OUTAGE, group=self._group.name)
+        while not self._stopping.is_set():
+            self._turned_at = time.monotonic()
+            try:
+                self._consumer = Consumer(
+                    names.dead_letter_group(self._group.name),
+                    self._sources,
+                    self,
+                    of_letters=True,
+                    is_stopping=self._stopping.is_set,
+                )
+            except BrokerUnavailable as error:
+                trouble.began(str(error))
+                self._stopping.wait(max(trouble.until - time.monotonic(), 0))
+            else:
+                trouble.ended()
+                return True
+        return False
 
     def _poll(self) -> list[ReceivedRecord]:
         """What Kafka has now, up to a bound; waits a moment if that is nothing."""

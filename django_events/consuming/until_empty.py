@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 from django_events import tables
@@ -56,7 +56,7 @@ class UntilEmpty(threading.Thread):
         try:
             while not self._is_prepared() and not self._stopping.wait(0.1):
                 pass
-            self._wait_for({group.name: Remaining(group.name, group.sources) for group in self._groups})
+            self._wait_for({group.name: group.sources for group in self._groups})
             if not self._stopping.is_set():
                 self._wait_for(dict(_letters(self._groups)))
             self._is_empty = not self._stopping.is_set()
@@ -64,22 +64,26 @@ class UntilEmpty(threading.Thread):
             logger.exception("The look for the ends of topics has failed")
             self.error = error
 
-    def _wait_for(self, remaining: dict[str, Remaining]) -> None:
-        """Wait until all of these have reached their ends, or this thread is to stop."""
+    def _wait_for(self, topics: Mapping[str, Sequence[str]]) -> None:
+        """Wait until each of these groups has reached the ends of its topics, or this thread is to stop."""
         with ExitStack() as stack:
-            for each in remaining.values():
-                stack.enter_context(closing(each))
             waits = Waits(self._say)
-            waiting = dict(remaining)
+            begun: dict[str, Remaining] = {}
+            waiting = list(topics)
+
+            def remaining(name: str) -> Remaining:
+                if name not in begun:
+                    begun[name] = stack.enter_context(closing(Remaining(name, topics[name])))
+                return begun[name]
+
             while waiting and not self._stopping.is_set():
-                for name, each in list(waiting.items()):
-                    if self._has_reached_its_end(name, each, waits):
-                        del waiting[name]
+                waiting = [name for name in waiting if not self._has_reached_its_end(name, remaining, waits)]
                 if waiting:
                     self._stopping.wait(LOOK)
 
-    def _has_reached_its_end(self, name: str, remaining: Remaining, waits: "Waits") -> bool:
+    def _has_reached_its_end(self, name: str, find: Callable[[str], Remaining], waits: "Waits") -> bool:
         try:
+            remaining = find(name)  # needs a password, for example, which the site's function may not give yet
             left = remaining.look()
         except (BrokerUnavailable, KafkaRefused) as error:
             waits.note(name, str(error))
@@ -111,12 +115,12 @@ class Waits:
             self._say(f"{name}: still waiting: {what}")
 
 
-def _letters(groups: Sequence[ConsumerGroup]) -> Iterator[tuple[str, Remaining]]:
-    """What is to be brought into the table of each group's dead letters; without tables nothing is."""
+def _letters(groups: Sequence[ConsumerGroup]) -> Iterator[tuple[str, Sequence[str]]]:
+    """By the group that reads them, the topics of the dead letters that are to be brought into the table; without
+    tables none are."""
     for group in () if tables.there_are_none() else groups:
         if sources := [names.dead_letter_topic(topic, group.name) for topic in group.dead_letter_sources]:
-            reader = names.dead_letter_group(group.name)
-            yield reader, Remaining(reader, sources)
+            yield names.dead_letter_group(group.name), sources
 
 
 def _list(left: Sequence[Left]) -> str:
