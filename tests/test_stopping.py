@@ -72,6 +72,21 @@ def test_the_stop_is_bounded_and_what_did_not_finish_comes_again(site: Site, bro
     wait_for(lambda: noted() == [("ann", 1)])
 
 
+def test_where_nobody_reads_what_it_says_it_works_and_stops_in_good_order(
+    site: Site, broker: Broker, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    make_entry("ann", hold=str(hold))
+    site.run("catchup", "--once")
+    consumer = site.start_module("tests.unheard", "consume", "audit")
+    wait_for(hold.with_suffix(".started").exists)
+    consumer.signal(signal.SIGTERM)
+    hold.touch()
+    consumer.succeeds()
+    assert noted() == [("ann", 1)]
+    assert 1 in [broker.committed("audit", "ledger.entry-made", number) for number in (0, 1)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(site: Site, broker: Broker, tmp_path: Path, number: int) -> None:
     consumer = consumer_in_a_handler(site, tmp_path / "hold")

@@ -23,6 +23,15 @@ class Console(NamedTuple):
         """A line of the answer."""
         self.out.write(line)
 
+    def tell(self, line: str) -> None:
+        """A line of news, at once. That nobody reads any more, or a disk is full, raises nothing: the news are lost."""
+        try:
+            self.say(line)
+            self.out.flush()
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                nobody_reads_on()
+
     def say_json(self, value: Any) -> None:
         """A line of JSON: ASCII only, so that no terminal obeys what an event has in it."""
         self.out.write(json.dumps(value))

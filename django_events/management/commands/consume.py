@@ -104,7 +104,7 @@ def _reload(run: Run, console: Console) -> None:
 
 def _consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int] = lambda: 1) -> None:
     for line in page.lines(page.Page(run.groups, run.broadcasts, run.limits), console.width):
-        console.say(line)
+        console.tell(line)
     consume(run, stop, console, exit_code)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.core.management.base import CommandError
@@ -49,10 +50,7 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
     CommandError if it was to run until all is handled and has been stopped before.
     """
 
-    def say(line: str) -> None:
-        console.say(line)
-        console.out.flush()
-
+    say = console.tell
     service = _Consume(run.groups, broadcast=run.broadcasts, limits=run.limits, on_change=say)
     until_empty = UntilEmpty(run.groups, lambda: service.is_prepared, say) if run.until_empty else None
     service.begin()  # Kafka is waited for as long as it takes
@@ -88,7 +86,8 @@ def _reason_to_end(run: Run, service: Service, until_empty: UntilEmpty | None) -
 
 def _stop(service: Service, run: Run, console: Console, exit_code: Callable[[], int]) -> None:
     if not service.stop(run.shutdown_timeout):
-        console.note("A handler or Kafka did not end in time; what they had not finished comes again.")
+        with suppress(OSError):  # nobody reads any more
+            console.note("A handler or Kafka did not end in time; what they had not finished comes again.")
         os._exit(exit_code())  # a handler that never returns must not keep the process, and its partitions, alive
     if run.health_file:
         run.health_file.remove()
