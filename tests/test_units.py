@@ -28,6 +28,7 @@ from django_events.handlers import Handler
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import ProcessedEvent
 from tests.ledger.models import Entry
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("declarations", "transactional_db")]
 
@@ -361,6 +362,46 @@ def test_a_partition_is_given_up_without_waiting_for_the_handlers_of_others(
     assert [work.progress for work in thread._running] == [kept]
     may_end.set()
     thread._workers.stop(30)
+
+
+def test_partitions_are_given_up_for_no_longer_than_a_stop_that_comes_meanwhile_lets_handlers_finish(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    @group.idempotent(topic)
+    def wait(event: Single) -> None:
+        has_begun.set()
+        may_end.wait()
+
+    progress = Progress(PLACE)
+    thread = GroupThread(group, Limits(drain=600), print)
+    thread._consumer = Silent()  # type: ignore[assignment]
+    thread._workers = Workers(1, "units")
+    thread._handing_out = HandingOut(group.handlers, thread._queues, thread._workers)
+    thread._progress[PLACE] = progress
+    thread._queues.add(Work(group.handlers[0], record(0), progress, progress.started(0, 1)), 0.0)
+    thread._handing_out.hand_out(0.0)
+    assert has_begun.wait(60)
+    giving_up = threading.Thread(target=thread.revoked, args=([PLACE],))
+    giving_up.start()
+    wait_for(lambda: progress.draining)
+    thread.stop(0)
+    giving_up.join(60)
+    has_ended = not giving_up.is_alive()
+    may_end.set()
+    giving_up.join(60)
+    thread._workers.stop(30)
+    assert has_ended
+
+
+class Silent:
+    """A consumer with nothing to commit."""
+
+    is_committing = False
+
+    def take_uncommitted(self) -> set[Partition]:
+        return set()
 
 
 def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(

@@ -402,8 +402,7 @@ class GroupThread(threading.Thread):
     def revoked(self, partitions: list[Partition]) -> None:
         """Begin nothing more of these partitions, wait for what runs, commit, forget."""
         ours = [partition for partition in partitions if partition in self._progress]
-        deadline = min(time.monotonic() + self._limits.drain, self._stop_deadline)
-        self._drain({self._progress[partition] for partition in ours}, deadline)
+        self._drain({self._progress[partition] for partition in ours}, time.monotonic() + self._limits.drain)
         if crash_points.armed:
             crash_points.reached("revoked-not-committed")
         self._commit(ours, wait=True)
@@ -424,12 +423,13 @@ class GroupThread(threading.Thread):
             signals.tell(signals.group_revoked, self.group, group=self.group.name, partitions=partitions, lost=lost)
 
     def _drain(self, draining: Collection[Progress], deadline: float) -> None:
-        """Let the running works of these partitions finish; those that no worker has begun are not begun."""
+        """Let the running works of these partitions finish; those that no worker has begun are not begun. Ends when a
+        stop, which may come meanwhile, leaves no more time."""
         for progress in draining:
             progress.draining = True
         self._workers.take_back()
         while any(work.progress in draining and not self._is_lost(work) for work in self._running):
-            seconds_left = deadline - time.monotonic()
+            seconds_left = min(deadline, self._stop_deadline) - time.monotonic()
             if seconds_left <= 0:
                 return
             self._pulse.beat()
