@@ -60,8 +60,11 @@ def drop_open_transactions() -> None:
 def _drop(connection: BaseDatabaseWrapper) -> None:
     """Forget the connection. Who asks for the database next gets a new one."""
     del connections[connection.alias]
+    driver = connection.connection
     with suppress(Exception):
-        connection.connection.close()
+        driver.close()
+    with suppress(Exception):  # without a pool there is nothing to do; a pool counts what does not come back as lent
+        driver._pool.putconn(driver)
 
 
 def _is_too_old(connection: BaseDatabaseWrapper) -> bool:

@@ -800,6 +800,33 @@ def test_a_connection_that_cannot_be_closed_is_replaced_and_fails_no_event(
     assert entered() == [0, 1, 2]
 
 
+class ConnectionPool:
+    """Notes of each connection that comes back whether it is closed."""
+
+    def __init__(self) -> None:
+        self.back: list[bool] = []
+
+    def putconn(self, driver: psycopg.Connection) -> None:
+        self.back.append(driver.closed)
+
+
+def test_a_connection_that_is_dropped_goes_back_to_its_pool(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    """Psycopg's pool counts one that does not as lent, until nobody gets one any more."""
+    pool = ConnectionPool()
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        connection.ensure_connection()
+        connection.connection._pool = pool
+        transaction.atomic().__enter__()  # and never ends it
+
+    workers: Workers[str] = Workers(1, "units")
+    workers.submit(Unit("only", group.handlers[0], [record(0)], 1))
+    workers.results.get(timeout=60)
+    workers.stop(30)
+    assert pool.back == [True]
+
+
 def test_an_offset_that_moves_is_not_reported_as_held_back(
     group: ConsumerGroup, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
