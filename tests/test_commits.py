@@ -182,6 +182,31 @@ def test_a_group_reads_although_a_coordinator_that_has_moved_refuses_to_tell_its
         assert service.stop(30)
 
 
+def test_a_function_of_the_site_that_librdkafka_calls_may_raise(
+    refusing_kafka: RefusingKafka, sales: Sales, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is called inside of poll, from where what it raises would end the group."""
+    calls: list[str] = []
+
+    def tell_figures(statistics: str) -> None:
+        calls.append(statistics)
+        raise ValueError("no room for figures")
+
+    figures = {"statistics.interval.ms": 10, "stats_cb": tell_figures}
+    kafka = settings.DJANGO_EVENTS["KAFKA"] | figures
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": kafka}
+    service = Service([sales.group])
+    service.begin()
+    try:
+        wait_for(lambda: len(calls) > 5)
+        sales.sell()
+        wait_for(lambda: sales.handled)
+    finally:
+        assert service.stop(30)
+    assert "The function 'stats_cb' in the Kafka options of settings.DJANGO_EVENTS raised" in caplog.text
+    assert "no room for figures" in caplog.text
+
+
 class Committing:
     """A consumer whose last commit is unanswered."""
 

@@ -1,6 +1,7 @@
 """Makes librdkafka's clients, so that what is wrong with their options or their token is said at once."""
 
 import ctypes
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -8,12 +9,18 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException
 
 from django_events.exceptions import BrokerUnavailable, SettingsError
+from django_events.harmless import harmless
 from django_events.kafka.logs import QUIET_LOGGER
 from django_events.kafka.secrets import reveal, revealed
+
+logger = logging.getLogger("django_events.kafka")
 
 Client = TypeVar("Client")
 
 OAUTH_CB = "settings.DJANGO_EVENTS['KAFKA']['oauth_cb']"
+
+CALLED_IN_POLL = ("stats_cb", "throttle_cb")
+"""Options that are functions of the site which librdkafka calls inside of ``poll``, from where they would raise."""
 
 
 def make(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
@@ -23,6 +30,10 @@ def make(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
     """
     if ask := options.get("oauth_cb"):
         options = {**options, "oauth_cb": _Tokens(ask, options.get("sasl.oauthbearer.config", ""))}
+    for name in CALLED_IN_POLL:
+        if callable(function := options.get(name)):
+            text = f"The function {name!r} in the Kafka options of settings.DJANGO_EVENTS raised"
+            options = {**options, name: harmless(logger, text)(function)}
     try:
         return kind(revealed(options), logger=QUIET_LOGGER)
     except (KafkaException, TypeError, ValueError) as error:
