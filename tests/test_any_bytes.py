@@ -6,9 +6,12 @@ EXAMPLES in the environment says how many are tried; the default is for every da
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from io import StringIO
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from django.core.management import call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -169,6 +172,39 @@ def _told_apart(number: int, name: str, value: bytes | None) -> tuple[str, bytes
 
 def passed(broker: Broker, group: str, topic: str) -> bool:
     return all((broker.committed(group, topic, number) or 0) == broker.end(topic, number) for number in (0, 1))
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_batch_that_cannot_be_unpacked_holds_its_partition_alone_and_is_named_with_what_to_do(
+    broker: Broker, consuming: Consuming, strange: Strange, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The smallest bound that librdkafka takes; the batch has hundreds of bytes until it is unpacked."""
+    bounds = {"fetch.max.bytes": 1_000_000, "receive.message.max.bytes": 1_000_512}
+    consumer = {**settings.DJANGO_EVENTS["KAFKA_CONSUMER"], **bounds}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": consumer}
+    topics.create_missing([TOPIC], timeout=10)
+    packing = {"compression.type": "zstd", "message.max.bytes": 5_000_000}
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, **packing})
+    producer.produce(broker.prefix + TOPIC, b"0" * 3_000_000, partition=0)
+    assert producer.flush(30) == 0
+    for number in (0, 1):
+        broker.put(TOPIC, GOOD, partition=number)
+
+    def places() -> set[tuple[int | None, int | None]]:
+        return {(event.partition, event.offset) for event in strange.got}
+
+    with consuming(strange.group):
+        wait_for(lambda: "cannot read on in" in caplog.text)
+        wait_for(lambda: broker.committed("strange", TOPIC, 1) == 1)
+    assert places() == {(1, 0)}
+    (said,) = {record.getMessage() for record in caplog.records if "cannot read on in" in record.getMessage()}
+    command = "groups --reset strange --topic ledger.entry-made --partition 0 --to"
+    assert f"manage.py events {command} OFFSET" in said
+    call_command("events", *command.split(), "1", "--yes", stdout=StringIO())
+    with consuming(strange.group):
+        wait_for(lambda: broker.committed("strange", TOPIC, 0) == 2)
+    assert places() == {(1, 0), (0, 1)}
 
 
 @pytest.mark.kafka

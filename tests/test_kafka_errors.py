@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from django_events.exceptions import KafkaRefused
+from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.errors import LastError, answer_of, explained
 
 
@@ -32,3 +33,25 @@ def test_a_refusal_is_explained_as_everything_else() -> None:
         "Kafka does not tell of the group 'ward': SASL authentication error: no. Check 'sasl.username' and "
         "'sasl.password' in settings.DJANGO_EVENTS['KAFKA']"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "said"),
+    [
+        (KafkaError._TRANSPORT, "WARNING", "Group billing has trouble with orders[3]: as if. It goes on"),
+        (
+            KafkaError._BAD_COMPRESSION,
+            "ERROR",
+            "Group billing cannot read on in orders[3], which stands still: as if. If that batch may have more than "
+            "'receive.message.max.bytes' when it is unpacked (100,000,000 unless it is set), raise that in "
+            "settings.DJANGO_EVENTS['KAFKA_CONSUMER']; otherwise pass it over",
+        ),
+    ],
+)
+def test_of_a_partition_it_is_said_once_whether_it_goes_on(
+    caplog: pytest.LogCaptureFixture, code: int, level: str, said: str
+) -> None:
+    troubles = Troubles("Group billing")
+    for _ in range(3):
+        troubles.say_of_partition(KafkaError(code, "as if"), "orders[3]", "otherwise pass it over")
+    assert [(line.levelname, line.getMessage()) for line in caplog.records] == [(level, said)]

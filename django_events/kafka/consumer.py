@@ -251,9 +251,14 @@ class Consumer:
             raise ConsumerFailed(f"The consumer of group {self._group!r} cannot go on: {_reason(error)}")
         if code == KafkaError._PARTITION_EOF:
             return
-        where = f"{wire_topic}[{partition}]" if wire_topic else "its topics"
-        text = f"Group {self._group} has trouble with {where}: {error.str()}. It goes on"
-        self._troubles.say_once((code, where), text)
+        if not wire_topic:
+            self._troubles.say_once((code,), f"Group {self._group} has trouble: {error.str()}. It goes on")
+            return
+        otherwise = (
+            "otherwise stop the group and have it read on behind the batch: manage.py events groups --reset "
+            f"{self._group} --topic {names.off_wire(wire_topic)} --partition {partition} --to OFFSET"
+        )
+        self._troubles.say_of_partition(error, f"{wire_topic}[{partition}]", otherwise)
 
     def _quietly(self, act: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Troubles of a consumer's connections: each kind is said once, and a changed password is taken up."""
+"""Troubles of a consumer's connections and partitions: each kind is said once, and a changed password is taken up."""
 
 import logging
 import time
@@ -17,6 +17,22 @@ SAID_AGAIN_AFTER = 300.0
 
 RENEWED_EVERY = 1.0
 """Seconds between two questions for a password after Kafka has refused one."""
+
+STAND_STILL = frozenset(
+    (
+        KafkaError._BAD_COMPRESSION,
+        KafkaError._BAD_MSG,
+        KafkaError._NOT_IMPLEMENTED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    )
+)
+"""Errors of a partition whose next batch of records librdkafka cannot unpack. It fetches the same again and again."""
+
+LARGER = (
+    "If that batch may have more than 'receive.message.max.bytes' when it is unpacked (100,000,000 unless it is set), "
+    "raise that in settings.DJANGO_EVENTS['KAFKA_CONSUMER']"
+)
+"""The first half of the remedy."""
 
 
 class Troubles:
@@ -40,12 +56,22 @@ class Troubles:
         except Exception:
             logger.exception("%s could not log an error of its client", self._who)
 
-    def say_once(self, what: tuple[object, ...], text: str) -> None:
+    def say_of_partition(self, error: KafkaError, where: str, otherwise: str) -> None:
+        """Log that this partition has an error. ``otherwise``: what to do where it stands still and nothing can be
+        raised."""
+        what = error.code(), where
+        if error.code() in STAND_STILL:
+            text = f"{self._who} cannot read on in {where}, which stands still: {error.str()}. {LARGER}; {otherwise}"
+            self.say_once(what, text, logging.ERROR)
+        else:
+            self.say_once(what, f"{self._who} has trouble with {where}: {error.str()}. It goes on")
+
+    def say_once(self, what: tuple[object, ...], text: str, level: int = logging.WARNING) -> None:
         """Log the text, unless it was said of the same thing lately."""
         now = time.monotonic()
         if now >= self._said.get(what, 0.0) and len(self._said) < 1000:
             self._said[what] = now + SAID_AGAIN_AFTER
-            logger.warning("%s", text)
+            logger.log(level, "%s", text)
 
     def renew_credentials(self, client: confluent_kafka.Consumer) -> None:
         """Once Kafka has refused a password that comes from a function, have librdkafka take the present one with its

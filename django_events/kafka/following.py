@@ -137,8 +137,8 @@ class Follower:
         partition = Partition(self._topic_of(polled.topic()), polled.partition())
         if error.code() in _NOT_THERE:
             return NotThere(partition)
-        text = f"{self._who} has trouble with {polled.topic()}[{partition.number}]: {error.str()}. It goes on"
-        self._troubles.say_once((error.code(), partition), text)
+        otherwise = "then start the process again, which also passes the batch over: it begins at the end"
+        self._troubles.say_of_partition(error, f"{polled.topic()}[{partition.number}]", otherwise)
         return None
 
     def known_end(self, partition: Partition) -> int:
