@@ -54,7 +54,7 @@ class Calling:
 
 
 def calling(where: str, *, batch: Any, concurrency: Any, ordered: Any, shared_transaction: Any, using: Any) -> Calling:
-    """What these options of a decorator mean; ``where`` names the handler's group in errors.
+    """What these options of a decorator mean; ``where`` names the handler in errors.
 
     Raises DeclarationError naming the option, its value and what it may be.
     """

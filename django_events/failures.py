@@ -87,7 +87,7 @@ def failure_policy(
     never_retry: Any,
     later: Any = None,
 ) -> FailurePolicy:
-    """The policy that these options of a decorator mean; ``where`` names the handler's group in errors.
+    """The policy that these options of a decorator mean; ``where`` names the handler in errors.
 
     Raises DeclarationError naming the option, its value and what it may be.
     """

@@ -275,38 +275,22 @@ class ConsumerGroup:
         self, topics: tuple[Topic[Any], ...], batch: Batch | None, options: HandlerOptions, delivery: Delivery
     ) -> Decorator[Any]:
         of = f"of group {self.name!r}"
-        where = f"A handler {of}"
-        check_topics(where, topics)
-        check_options(where, options, HandlerOptions)
-        letters_of = _letters_of(where, options)
-        policy = failure_policy(
-            where,
-            on_failure=options.get("on_failure", _otherwise(letters_of)),
-            retry=options.get("retry", True),
-            timeout=options.get("timeout"),
-            never_retry=options.get("never_retry", ()),
-            later=options.get("retry_later"),
-        )
-        how = calling.calling(
-            where,
-            batch=batch,
-            concurrency=options.get("concurrency"),
-            ordered=options.get("ordered", True),
-            shared_transaction=options.get("shared_transaction"),
-            using=options.get("using"),
-        )
+        check_topics(f"A handler {of}", topics)
+        check_options(f"A handler {of}", options, HandlerOptions)
 
         def declare(function: Function[Any]) -> Function[Any]:
             check_callable(function, of)
             handler_name = self._free_name(check_name(options.get("name"), function, of), function)
+            where = f"Handler {self.name}/{handler_name}"
+            letters_of = _letters_of(where, options)
             self._handlers[handler_name] = Handler(
                 name=handler_name,
                 group=self.name,
                 function=function,
                 topics=tuple(dict.fromkeys(topics)),
                 delivery=delivery,
-                policy=policy,
-                calling=how,
+                policy=_policy(where, options, letters_of),
+                calling=_calling(where, options, batch),
                 dead_letters_of=letters_of,
             )
             return function
@@ -320,6 +304,28 @@ class ConsumerGroup:
                 f"{function!r}. Give one of them another name=."
             )
         return name
+
+
+def _policy(where: str, options: HandlerOptions, letters_of: str | None) -> FailurePolicy:
+    return failure_policy(
+        where,
+        on_failure=options.get("on_failure", _otherwise(letters_of)),
+        retry=options.get("retry", True),
+        timeout=options.get("timeout"),
+        never_retry=options.get("never_retry", ()),
+        later=options.get("retry_later"),
+    )
+
+
+def _calling(where: str, options: HandlerOptions, batch: Batch | None) -> Calling:
+    return calling.calling(
+        where,
+        batch=batch,
+        concurrency=options.get("concurrency"),
+        ordered=options.get("ordered", True),
+        shared_transaction=options.get("shared_transaction"),
+        using=options.get("using"),
+    )
 
 
 def _otherwise(letters_of: str | None) -> OnFailure:

@@ -143,8 +143,8 @@ def test_a_handler_of_dead_letters_gets_those_of_the_other_group(broker: Broker,
 @pytest.mark.parametrize("on_failure", [OnFailure.RETRY_LATER, OnFailure.SAVE])
 def test_dead_letters_have_no_dead_letters(on_failure: OnFailure) -> None:
     group = ConsumerGroup("doctors")
-    with pytest.raises(DeclarationError, match="cannot make another dead letter"):
-        group.idempotent(entry_made, dead_letters_of="patients", on_failure=on_failure)
+    with pytest.raises(DeclarationError, match="^Handler doctors/look: .*cannot make another dead letter"):
+        group.idempotent(entry_made, name="look", dead_letters_of="patients", on_failure=on_failure)(print)
 
 
 # ── around handlers ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,12 +285,20 @@ def test_a_key_that_holds_the_offset_back_is_reported_with_what_is_known_of_it(
         ({"shared_transaction": 1}, "shared_transaction is 1. Use True or False"),
         ({"using": ""}, "using is ''. Use an alias"),
         ({"dead_letters_of": 1}, "dead_letters_of is 1. Use a ConsumerGroup or its name"),
+        ({"on_failure": "block"}, "on_failure is 'block'. Use OnFailure.DISCARD"),
+        ({"retry": 0}, "retry is 0. Use a Backoff"),
+        ({"timeout": 0}, "timeout is 0. Use a number of seconds"),
+        ({"never_retry": "all"}, "never_retry has 'all'. Use a tuple of exception types"),
+        ({"on_failure": OnFailure.BLOCK, "retry": 3}, "with OnFailure.BLOCK"),
+        ({"on_failure": OnFailure.BLOCK, "timeout": 3}, "with OnFailure.BLOCK"),
+        ({"on_failure": OnFailure.SAVE, "retry_later": Backoff()}, "retry_later is Backoff("),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
-    group = ConsumerGroup("wrong")
-    with pytest.raises(DeclarationError, match="A handler of group 'wrong'") as refused:
-        group.exactly_once(entry_made, **options)
+def test_an_option_that_cannot_be_is_refused_and_the_handler_named(options: dict[str, Any], said: str) -> None:
+    group: Any = ConsumerGroup("wrong")
+    declare = group.exactly_once(entry_made, name="handler", **options)
+    with pytest.raises(DeclarationError, match="^Handler wrong/handler: ") as refused:
+        declare(print)
     assert said in str(refused.value)
 
 

@@ -123,7 +123,7 @@ def test_the_default_policy_is_to_block() -> None:
     group.idempotent(entry_made, name="note", retry=Backoff(first=2.0))(ignore)
     assert group.handlers[0].policy.on_failure is OnFailure.BLOCK
     with pytest.raises(DeclarationError, match="the default for dead_letters_of=, and without tables"):
-        group.idempotent(entry_made, retry=3)
+        group.idempotent(entry_made, name="other", retry=3)(ignore)
 
 
 @pytest.mark.usefixtures("tableless")
