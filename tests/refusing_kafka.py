@@ -17,12 +17,17 @@ _PRODUCE, _OFFSET_COMMIT, _OFFSET_FETCH, _INIT_PRODUCER_ID = 0, 8, 9, 22
 _PRODUCER = _NO_ERROR = 0
 
 
+def librdkafka() -> ctypes.CDLL:
+    """The library that Python's client has loaded."""
+    (path,) = Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs").glob("librdkafka*.so*")
+    return ctypes.CDLL(str(path))
+
+
 class RefusingKafka:
     """One node. A context manager."""
 
     def __init__(self) -> None:
-        (path,) = Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs").glob("librdkafka*.so*")
-        self._library = library = ctypes.CDLL(str(path))
+        self._library = library = librdkafka()
         for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
             getattr(library, name).restype = ctypes.c_void_p
         library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p

@@ -29,6 +29,7 @@ from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.models import DeadLetter
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
+from tests.odd_headers import put_with_header
 from tests.strangers import GOOD, drawn, records
 from tests.waiting import wait_for
 
@@ -172,6 +173,29 @@ def _told_apart(number: int, name: str, value: bytes | None) -> tuple[str, bytes
 
 def passed(broker: Broker, group: str, topic: str) -> bool:
     return all((broker.committed(group, topic, number) or 0) == broker.end(topic, number) for number in (0, 1))
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_header_whose_name_is_no_text_makes_a_letter_of_its_record_alone(
+    broker: Broker, consuming: Consuming, declarations: None
+) -> None:
+    group = ConsumerGroup("strange")
+    got: list[int | None] = []
+
+    @group.exactly_once(entry_made, on_failure=OnFailure.SAVE)
+    def note(event: Event[EntryMade]) -> None:
+        got.append(event.offset)
+
+    topics.create_missing([TOPIC], timeout=10)
+    put_with_header(broker.bootstrap_servers, broker.prefix + TOPIC, 0, GOOD, b"\xff\xfe")
+    broker.put(TOPIC, GOOD, partition=0)
+    with consuming(group):
+        letter = wait_for(lambda: DeadLetter.objects.first())
+        wait_for(lambda: broker.committed("strange", TOPIC, 0) == 2)
+    assert got == [1]
+    assert (letter.offset, letter.value and bytes(letter.value)) == (0, GOOD)
+    assert "a header's name is not UTF-8" in letter.message
 
 
 @pytest.mark.kafka

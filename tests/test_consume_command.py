@@ -70,6 +70,8 @@ def test_the_page_tells_versions_places_and_every_handler(all_kinds: None, monke
     page = [" ".join(line.split()) for line in listed().splitlines()]
     assert page[0].startswith(f"django_events {__version__}")
     assert page[1].startswith("Databases default: ")
+    brokers = ", ".join(f"kafka{n}.a-long-name.example.com:9092" for n in range(5))
+    assert f"Kafka {brokers}" in " ".join(page)
     assert "Prefix stage." in page
     assert f"{'late' * 13}: 8 workers, from 2026-01-31 00:00:00+00:00" in page
     assert "new: 1 worker, from what is sent from now on" in page
@@ -90,6 +92,7 @@ def test_a_program_gets_everything_as_json(all_kinds: None) -> None:
     facts = json.loads(listed("--json", "--workers=3"))
     late, new = facts["groups"]
     assert facts["prefix"] == "stage."
+    assert facts["brokers"] == ",".join(f"kafka{n}.a-long-name.example.com:9092" for n in range(5))
     assert (late["start"], late["max_outstanding_in_all"]) == ("2026-01-31 00:00:00+00:00", 10_000_000)
     assert late["handlers"][0]["dead_letters_of"] == "new"
     assert late["handlers"][0]["topics"] == ["shop.order-placed.new.dead-letter"]

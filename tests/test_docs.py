@@ -20,6 +20,9 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import django_events
 from django_events import broadcasting, conf, exceptions, handlers, health, signals, testing, topics, views
+from django_events.calling import Calling
+from django_events.consuming.service import SHUTDOWN_TIMEOUT
+from django_events.failures import RETRIED_FOR, FailurePolicy
 from django_events.kafka import spec
 from tests import documented_site
 from tests.packages import ROOT
@@ -111,6 +114,44 @@ def test_every_option_of_handlers_and_groups_is_in_the_reference() -> None:
     assert rows == of_groups | of_handlers | of_values
 
 
+def test_defaults_are_as_the_reference_has_them() -> None:
+    parameters = inspect.signature(django_events.ConsumerGroup).parameters
+    of_groups = {name: each.default for name, each in parameters.items() if name != "name"}
+    assert defaults("Of groups") == {name: in_words(value) for name, value in of_groups.items()}
+    kinds: tuple[Any, ...] = (django_events.Batch, django_events.Backoff)
+    for kind in kinds:
+        assert defaults(f"`{kind.__name__}`") == {each.name: in_words(each.default) for each in fields(kind)}
+    assert defaults("Of handlers")["ordered"] == f"`{Calling().ordered}`"
+    policy = FailurePolicy()
+    tries, later = policy.backoff, policy.later
+    assert (tries, policy.timeout) == (django_events.Backoff(), RETRIED_FOR)
+    assert (tries.factor, later.factor) == (2, 2)
+    assert defaults("When a handler fails") == {
+        "on_failure": f"`{policy.on_failure.name}`",
+        "retry": f"{tries.first:g} s doubling to {tries.max:g} s, ± {tries.jitter * 100:g} %",
+        "timeout": f"{RETRIED_FOR:g}; none if `retry` is a number",
+        "never_retry": "none",
+        "retry_later": f"{later.first:g} s doubling to {later.max / 60:g} min",
+    }
+    assert defaults("Of broadcast handlers")["timeout"] == f"{broadcasting.TIMEOUT:g}"
+    assert f"{SHUTDOWN_TIMEOUT:g} unless you say otherwise" in (DOCS / "stopping-consumers.md").read_text()
+
+
+def defaults(heading: str) -> dict[str, str]:
+    """By option, what the table under this heading of options.md has as its default."""
+    section = (DOCS / "options.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    header, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return {row[0].strip("`"): row[header.index("Default")] for row in rows}
+
+
+def in_words(default: Any) -> str:
+    """As the page writes it."""
+    if isinstance(default, str):
+        return f'`"{default}"`'
+    return f"{default:,}" if isinstance(default, int) else f"{default:g}"
+
+
 def first_cells(page: str) -> list[str]:
     """Of the rows of a page's tables."""
     return [line.split("|")[1] for line in (DOCS / page).read_text().splitlines() if line.startswith("|")]
@@ -145,7 +186,12 @@ def test_every_test_that_is_named_exists() -> None:
     tests = {file.name: file.read_text() for file in (ROOT / "tests").rglob("test_*.py")}
     named = {found for page in PAGES for found in re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", page.read_text())}
     assert len(named) > 40
-    assert not [(file, name) for file, name in named if f"def {name}" not in tests.get(file, "")]
+    assert not [(file, name) for file, name in named if not has(tests.get(file), name)]
+
+
+def has(file: str | None, test: str) -> bool:
+    """Whether there is such a file and, if one is named, this test in it."""
+    return file is not None and (not test or f"def {test}(" in file)
 
 
 def test_every_row_about_go_names_a_test() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
@@ -92,6 +93,21 @@ def test_events_without_id_are_told_apart_by_their_place(broker: Broker, consumi
     Entry.objects.all().delete()
     site_of_first = ProcessedEvent.objects.values_list("event_id", flat=True)
     assert sorted(site_of_first) == ["0@0", "0@1"]
+
+
+def test_an_event_tells_where_it_lies_and_since_when(broker: Broker, consuming: Consuming, declarations: None) -> None:
+    group = ConsumerGroup("curious")
+    told: list[tuple[object, ...]] = []
+
+    @group.idempotent(entry_made)
+    def ask(event: Event[EntryMade]) -> None:
+        told.append((event.partition, event.offset, event.timestamp, event.group, event.handler, event.attempt))
+
+    broker.put("ledger.entry-made", BODY, partition=1)
+    with consuming(group):
+        wait_for(lambda: told)
+    (record,) = broker.read("ledger.entry-made")
+    assert told == [(1, 0, datetime.fromtimestamp(record.at, UTC), "curious", "ask", 1)]
 
 
 def test_each_handler_of_a_group_has_its_own_effect(

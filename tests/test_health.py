@@ -1,5 +1,6 @@
 """``consume --health-file``: the file is young only as long as the process is well."""
 
+import io
 import signal
 import threading
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
 from django_events.consuming import letter_reader, letter_retrier, letter_writer, slowness
@@ -19,8 +20,11 @@ from django_events.consuming.pruning import Pruner
 from django_events.consuming.service import Service
 from django_events.exceptions import ConsumerFailed
 from django_events.kafka import topics
+from django_events.management.console import Console
 from django_events.management.consume import health_file
 from django_events.management.consume.health_file import HealthFile
+from django_events.management.consume.running import Run, consume
+from django_events.stopping import Stop
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.processes import Site
@@ -37,6 +41,60 @@ def test_the_file_is_renewed_while_groups_poll_and_gone_afterwards(site: Site, t
     wait_for(lambda: file.exists() and file.stat().st_mtime_ns > first)
     consumer.signal(signal.SIGTERM)
     consumer.succeeds()
+    assert not file.exists()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_the_file_is_not_renewed_while_a_handler_is_stuck(
+    broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slowness, "LONG", 0.1)
+    monkeypatch.setattr(health_file, "INTERVAL", 0.0)
+    looks: list[None] = []
+    look = Service.wait
+
+    def counted(service: Service, timeout: float | None = None) -> bool:
+        looks.append(None)
+        return look(service, timeout)
+
+    monkeypatch.setattr(Service, "wait", counted)
+    topics.create_missing(["ledger.entry-made"], timeout=10)
+    group = ConsumerGroup("stuck")
+    may_end = threading.Event()
+
+    @group.idempotent(entry_made)
+    def wait(event: Event[EntryMade]) -> None:
+        may_end.wait()
+
+    file = tmp_path / "health"
+    run = Run(
+        groups=[group],
+        broadcasts=[],
+        limits=Limits(commit_interval=0.1),
+        shutdown_timeout=60.0,
+        until_empty=False,
+        max_events=None,
+        health_file=HealthFile(file),
+    )
+    stop, console = Stop(), Console(OutputWrapper(io.StringIO()), OutputWrapper(io.StringIO()))
+    command = threading.Thread(target=consume, args=(run, stop, console))
+    command.start()
+    try:
+        wait_for(file.exists)
+        broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
+        wait_for(lambda: any(thread.is_stuck for each in service_module.running() for thread in each._groups))
+        seen = len(looks)
+        wait_for(lambda: len(looks) > seen + 1)  # what it saw before that has been done
+        renewed = file.stat().st_mtime_ns
+        wait_for(lambda: len(looks) > seen + 4)
+        assert file.stat().st_mtime_ns == renewed
+        may_end.set()
+        wait_for(lambda: file.stat().st_mtime_ns > renewed)
+    finally:
+        may_end.set()
+        stop.set()
+        command.join(120)
     assert not file.exists()
 
 

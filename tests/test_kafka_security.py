@@ -1,6 +1,7 @@
 """Each way to be let in by Kafka, with right and wrong credentials, for every client that we make."""
 
 import json
+import logging
 import re
 import threading
 import time
@@ -78,6 +79,17 @@ def inside(secure: SecureKafka) -> Broker:
     for topic in (TOPIC, LETTERS):
         broker.create(topic)
     return broker
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whether it is right or wrong."""
+    for name in ("django_events", "django_events.librdkafka"):
+        caplog.set_level(logging.DEBUG, name)
+    yield
+    logged = "\n".join(map(caplog.handler.format, caplog.get_records("call")))
+    for secret in (PASSWORD, OTHER_PASSWORD, "t0ken-of-nobody"):
+        assert secret not in logged
 
 
 @pytest.fixture

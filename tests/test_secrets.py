@@ -11,6 +11,7 @@ from django.test import RequestFactory
 from django.urls import reverse
 from django.views.debug import ExceptionReporter, technical_500_response
 
+from django_events import health
 from django_events.conf import settings as ours
 from django_events.consuming.service import Service
 from django_events.handlers import ConsumerGroup
@@ -18,6 +19,7 @@ from django_events.kafka import config, topics
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.producer import Producer
 from django_events.producing.immediate import immediate
+from django_events.status import gathering
 from tests.ledger.entries import make_entry
 from tests.ledger.events import entry_made
 from tests.waiting import wait_for
@@ -68,14 +70,18 @@ def use(settings: Any, caplog: Any) -> Callable[[Any], None]:
 
 @pytest.fixture
 def seen(caplog: Any, capfd: Any) -> Iterator[Callable[[], str]]:
-    """All that was written and logged, with tracebacks."""
+    """All that was written since the last look, and all that the test has logged, with tracebacks. Each look, and one
+    after the test, looks for the secret."""
 
     def seen() -> str:
         out, err = capfd.readouterr()
-        return str(out + err + caplog.text)
+        # Of the test itself: after it, caplog.text has only what is logged while it is cleared up.
+        text = "\n".join([out, err, *map(caplog.handler.format, caplog.get_records("call"))])
+        assert CANARY not in text
+        return text
 
     yield seen
-    assert CANARY not in seen()
+    seen()
 
 
 def run(*arguments: str) -> None:
@@ -94,6 +100,12 @@ COMMANDS = [
     ("events", "topics", "--timeout=0.3"),
     ("events", "dead-letters", "list"),
     ("events", "dead-letters", "rebuild", "ledger"),
+    ("events", "groups", "--timeout=0.3"),
+    ("events", "groups", "--reset=ledger", "--to=latest", "--yes", "--timeout=0.3"),
+    ("events", "replay", "--group=ledger", "--handler=book", "--topic=ledger.entry-made", "--timeout=0.3"),
+    ("events", "prune"),
+    ("consume", "--list"),
+    ("consume", "--list", "--json"),
 ]
 
 
@@ -104,6 +116,7 @@ def test_commands(
 ) -> None:
     monkeypatch.setattr("django_events.producing.courier.CONNECT_WAIT", 0.3)
     monkeypatch.setattr("django_events.kafka.whole_topics.WAIT", 0.3)
+    monkeypatch.setattr("django_events.consuming.pruning.WAIT", 0.3)
     make_entry("ann")
     use({**WAITING, **REFUSED}[options])
     for command in COMMANDS:
@@ -135,6 +148,7 @@ def test_consuming(
     service = Service([group])
     service.begin()
     wait_for(lambda: len(polls) > 3)
+    assert CANARY not in health.ready(RequestFactory().get("/readyz"), kafka=True).content.decode()
     assert service.stop(20)
 
 
@@ -168,6 +182,23 @@ def test_pages_of_the_admin(
         page = admin_client.get(reverse(f"admin:django_events_{name}_changelist"))
         assert page.status_code == 200
         assert CANARY not in page.content.decode()
+
+
+@pytest.mark.parametrize("options", [*WAITING, *REFUSED])
+def test_the_page_of_the_status(
+    use: Callable[[Any], None],
+    seen: Callable[[], str],
+    admin_client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    options: str,
+) -> None:
+    """It asks Kafka."""
+    monkeypatch.setattr(gathering.gather, "__defaults__", (0.2,))
+    admin_client.raise_request_exception = False  # some settings are an error of the page
+    use({**WAITING, **REFUSED}[options])
+    page = admin_client.get(reverse("admin:django_events_process_changelist"))
+    assert page.status_code == 200 or options in REFUSED
+    assert CANARY not in page.content.decode()
 
 
 def test_options_show_no_secret(use: Callable[[Any], None]) -> None:

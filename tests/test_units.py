@@ -9,7 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from psycopg.errors import DeadlockDetected, DivisionByZero, LockNotAvailable, SerializationFailure
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, sharing, slowness, trying
@@ -25,6 +28,7 @@ from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Unit, Workers
 from django_events.handlers import Handler
+from django_events.kafka.consumer import LONGEST_POLL
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import ProcessedEvent
 from tests.ledger.models import Entry
@@ -256,6 +260,45 @@ def test_how_much_is_shared_halves_after_a_failure_and_is_one_for_a_while_after_
     assert not known.is_apart
 
 
+@pytest.mark.parametrize(("is_conflict", "transactions"), [(True, 6), (False, 1)])
+def test_after_a_conflict_each_event_has_a_transaction_of_its_own(
+    topic: Topic[Payload], group: ConsumerGroup, is_conflict: bool, transactions: int
+) -> None:
+    seen: set[int] = set()
+
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT txid_current()")
+            seen.add(cursor.fetchone()[0])
+
+    known = Sharing()
+    known.failed(is_conflict=is_conflict)
+    assert {type(outcome) for outcome in tried(group, 6, known)} == {Handled}
+    assert len(seen) == transactions
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_apart"),
+    [(DeadlockDetected, True), (SerializationFailure, True), (LockNotAvailable, True), (DivisionByZero, False)],
+)
+def test_who_was_in_the_way_of_others_has_its_events_apart(
+    topic: Topic[Payload], group: ConsumerGroup, cause: type[psycopg.Error], is_apart: bool
+) -> None:
+    calls: list[int] = []
+
+    @group.exactly_once(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        if len(calls) == 2:
+            raise DatabaseError("as if") from cause("as if")
+
+    known = Sharing()
+    assert {type(outcome) for outcome in tried(group, 3, known)} == {Handled}
+    assert calls == [0, 1, 0, 1, 2]
+    assert known.is_apart is is_apart
+
+
 def test_one_slow_call_does_not_make_a_handler_slow() -> None:
     known = Sharing()
     known.called(0.001)
@@ -396,12 +439,61 @@ def test_partitions_are_given_up_for_no_longer_than_a_stop_that_comes_meanwhile_
 
 
 class Silent:
-    """A consumer with nothing to commit."""
+    """A consumer that has nothing, and nothing to commit. Notes for how long it was to wait for a record."""
 
     is_committing = False
 
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
     def take_uncommitted(self) -> set[Partition]:
         return set()
+
+    def poll(self, timeout: float) -> None:
+        self.waits.append(timeout)
+
+
+@pytest.fixture
+def idle(topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch) -> GroupThread:
+    """A group's thread, not started, to which Kafka and its workers have nothing to say. Its first event is out."""
+    group.idempotent(topic)(print)
+    thread, progress = GroupThread(group, Limits(), print), Progress(PLACE)
+    thread._consumer = Silent()  # type: ignore[assignment]
+    thread._handing_out = HandingOut(group.handlers, thread._queues, Pool())  # type: ignore[arg-type]
+    thread._progress[PLACE] = progress
+    thread._commit_due = float("inf")
+    monkeypatch.setattr(thread, "_hear_what_is_ours", lambda: None)  # however slow the machine
+    thread._queues.add(Work(group.handlers[0], record(0), progress, progress.started(0, 1)), 0.0)
+    thread._handing_out.hand_out(0.0)
+    return thread
+
+
+def test_while_a_handler_runs_its_group_looks_at_kafka_less_and_less_often(
+    idle: GroupThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(idle, "_collect", lambda block: waits.append(block) or 0)  # type: ignore[func-returns-value]
+    for _ in range(6):
+        idle._turn()
+    assert waits[::2] == [0.0] * 6
+    assert waits[1::2] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
+    assert idle._consumer.waits == [0.0] * 6  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("due_in", [60.0, None])
+def test_while_a_key_waits_or_there_is_nothing_to_do_a_group_waits_for_kafka(
+    idle: GroupThread, monkeypatch: pytest.MonkeyPatch, due_in: float | None
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(idle, "_collect", lambda block: waits.append(block) or 0)  # type: ignore[func-returns-value]
+    (work,) = idle._running
+    idle._handing_out.came_back([work])
+    due = time.monotonic() + due_in if due_in else None
+    idle._queues.give_back(work.queue, [work] if due_in else [], due)
+    for _ in range(3):
+        idle._turn()
+    assert waits == [0.0] * 3
+    assert idle._consumer.waits == [LONGEST_POLL] * 3  # type: ignore[attr-defined]
 
 
 def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(
@@ -514,6 +606,40 @@ def test_a_named_culprit_is_found_whatever_its_payload_says_of_equality(
     assert [at for at, outcome in enumerate(outcomes) if isinstance(outcome, Failed)] == [5]
 
 
+def test_each_culprit_of_a_list_costs_two_calls_for_each_halving_at_most(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    calls: list[list[int]] = []
+    culprits: set[int] = set()
+
+    @group.idempotent(topic, batch=Batch(size=1_000))
+    def handle(events: Several) -> None:
+        calls.append([event.payload["n"] for event in events])
+        if not culprits.isdisjoint(calls[-1]):
+            raise ValueError("one of these, or more")
+
+    def of(count: int) -> st.SearchStrategy[tuple[int, set[int]]]:
+        return st.tuples(st.just(count), st.sets(st.integers(0, count - 1), max_size=5))
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.integers(1, 200).flatmap(of))
+    @example((30, {13}))
+    @example((33, {0, 16, 32}))
+    def check(drawn: tuple[int, set[int]]) -> None:
+        count, ill = drawn
+        calls.clear()
+        culprits.clear()
+        culprits.update(ill)
+        outcomes = tried(group, count)
+        assert {at for at, outcome in enumerate(outcomes) if isinstance(outcome, Failed)} == ill
+        took_effect = [number for call in calls if ill.isdisjoint(call) for number in call]
+        assert took_effect == [number for number in range(count) if number not in ill], "once each, and in order"
+        halvings = (count - 1).bit_length()  # the logarithm of the count, rounded up
+        assert len(calls) - 1 <= 2 * halvings * len(ill)
+
+    check()
+
+
 @pytest.mark.parametrize("batch", [None, Batch(size=10)])
 def test_a_payload_that_the_handler_has_changed_is_whole_at_the_next_call(
     topic: Topic[Payload], group: ConsumerGroup, batch: Batch | None
@@ -546,8 +672,6 @@ def test_the_report_of_a_failure_holds_nothing_of_another_event(
 
 
 def test_a_failure_after_the_deadlock_of_another_is_no_deadlock(topic: Topic[Payload], group: ConsumerGroup) -> None:
-    from psycopg.errors import DeadlockDetected
-
     calls: list[int] = []
 
     @group.exactly_once(topic)

@@ -1,4 +1,4 @@
-"""``python -m tests.unheard COMMAND …``: ``manage.py`` with a stdout that nobody reads any more; stderr is as it was."""
+"""``python -m tests.unheard COMMAND …``: ``manage.py`` with a stdout that nobody reads any more."""
 
 import os
 import sys
