@@ -29,6 +29,7 @@ from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.models import DeadLetter
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
+from tests.letters import the_letter
 from tests.odd_headers import put_with_header
 from tests.strangers import GOOD, drawn, records
 from tests.waiting import wait_for
@@ -191,7 +192,7 @@ def test_a_header_whose_name_is_no_text_makes_a_letter_of_its_record_alone(
     put_with_header(broker.bootstrap_servers, broker.prefix + TOPIC, 0, GOOD, b"\xff\xfe")
     broker.put(TOPIC, GOOD, partition=0)
     with consuming(group):
-        letter = wait_for(lambda: DeadLetter.objects.first())
+        letter = the_letter()
         wait_for(lambda: broker.committed("strange", TOPIC, 0) == 2)
     assert got == [1]
     assert (letter.offset, letter.value and bytes(letter.value)) == (0, GOOD)

@@ -199,6 +199,8 @@ def test_every_row_about_go_names_a_test() -> None:
     rows = [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith("| In Go")]
     assert len(rows) > 30
     assert not [row for row in rows if "`test_" not in row.split(" | ")[-1]]
+    of_consuming = tables.partition("\n## Consuming\n")[2]
+    assert not [row for row in rows if row in of_consuming and "::test_" not in row.split(" | ")[-1]]
 
 
 def test_every_page_is_in_the_lists_of_the_index() -> None:
