@@ -12,6 +12,7 @@ from django_events.following import heartbeat, reader
 from django_events.following.freshness import Freshness
 from django_events.kafka import topics
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.producing.immediate import immediate
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.services.kafka import KafkaServer
@@ -135,7 +136,7 @@ def test_that_heartbeats_cannot_be_sent_is_told_when_it_begins_when_it_changes_a
         if trouble := troubles.pop(0):
             raise DeliveryFailed(trouble)
 
-    monkeypatch.setattr(heartbeat.immediate, "send", send)
+    monkeypatch.setattr(immediate, "send", send)
     heart = heartbeat.Heart(lambda: 0.0, lambda: None, lambda: None)
     while troubles:
         heart._send()
