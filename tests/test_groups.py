@@ -7,19 +7,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Producer
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from django_events import ConsumerGroup, Event, Topic
 from django_events.consuming.service import Service
+from django_events.exceptions import KafkaRefused
 from django_events.kafka import consumer_groups
+from django_events.kafka.errors import LastError
 from django_events.kafka.record import Partition
 from tests.broker import Broker
 from tests.processes import Site
@@ -303,3 +307,24 @@ def test_no_client_for_administration_is_asked_for_offsets(
     monkeypatch.setattr("confluent_kafka.admin.AdminClient.list_consumer_group_offsets", crash)
     run("--reset", "sales", "--to", "4", "--yes")
     assert offsets("sales") == {0: 4, 1: 0}
+
+
+class TakingOver:
+    """Kafka's answers about a group: its coordinator is loading what it knows of it, then it is there."""
+
+    def __init__(self) -> None:
+        self._errors: list[int] = [KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR]
+
+    def describe_consumer_groups(self, groups: list[str], **_: object) -> dict[str, Future[Any]]:
+        answer: Future[Any] = Future()
+        if self._errors:
+            answer.set_exception(KafkaException(KafkaError(self._errors.pop())))
+        else:
+            answer.set_result(SimpleNamespace(state=ConsumerGroupState.EMPTY, members=[]))
+        return dict.fromkeys(groups, answer)
+
+
+def test_a_group_whose_coordinator_is_taking_over_is_asked_about_again() -> None:
+    assert consumer_groups.members("sales", cast(Any, TakingOver()), LastError(), 30) == ()
+    with pytest.raises(KafkaRefused, match="does not tell of the group"):
+        consumer_groups.members("sales", cast(Any, TakingOver()), LastError(), 0)

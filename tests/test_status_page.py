@@ -52,7 +52,7 @@ def test_it_says_what_is_wrong_and_where_to_look(admin_client: Client, broker: B
     found = html(admin_client)
     for text in (
         "is set aside: Kafka refuses it",
-        f'href="{reverse("admin:django_events_outgoingevent_changelist")}?place=aside"',
+        f'href="{reverse("admin:django_events_outgoingevent_changelist")}?place=aside&amp;database=default"',
         f'href="{reverse("admin:django_events_failure_changelist")}"',
         "manage.py consume audit billing clinic ledger mail",
         "has said nothing for 17 min",

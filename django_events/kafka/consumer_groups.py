@@ -3,6 +3,7 @@
 Blocking; every wait is bounded. Thread-safe: each call uses clients of its own. Nothing is changed.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -19,8 +20,15 @@ from django_events.kafka.oldest_records import OldestRecords, Timestamp
 from django_events.kafka.record import Partition
 from django_events.kafka.spans import Span
 
+PAUSE = 0.1
+"""Seconds between two questions about a group whose coordinator is taking over."""
+
 AT_ONCE = 16
 """Groups whose offsets are asked for at the same time: each question needs a client with connections of its own."""
+
+_TAKING_OVER = frozenset(
+    (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
+)
 
 STATES = {
     ConsumerGroupState.STABLE: "stable",
@@ -196,8 +204,20 @@ def reads_on_at(committed: int | None, start: int, end: int) -> int:
 def _described(
     groups: Collection[str], admin: AdminClient, last_error: LastError, timeout: float
 ) -> dict[str, tuple[str, tuple[Member, ...]]]:
-    answers = admin.describe_consumer_groups([*map(names.on_wire, groups)], request_timeout=timeout)
-    return {name: _state_and_members(name, answers[names.on_wire(name)], last_error) for name in groups}
+    """What Kafka tells of each; one whose coordinator is only taking over is asked about again."""
+    deadline = time.monotonic() + timeout
+    answers: dict[str, Future[Any]] = {}
+    left = sorted(groups)
+    while left:
+        found = admin.describe_consumer_groups(
+            [*map(names.on_wire, left)], request_timeout=max(deadline - time.monotonic(), PAUSE)
+        )
+        answers |= {name: found[names.on_wire(name)] for name in left}
+        left = [name for name in left if _is_taken_over(answers[name])]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(PAUSE if left else 0.0)
+    return {name: _state_and_members(name, answers[name], last_error) for name in groups}
 
 
 def _state_and_members(name: str, answer: "Future[Any]", last_error: LastError) -> tuple[str, tuple[Member, ...]]:
@@ -225,6 +245,12 @@ def _assigned(assignment: Any) -> tuple[Partition, ...]:
 def _is_to_have_none(member_id: str, group_members: Collection[Member]) -> bool:
     """Whether this member is in the group, and is to have no partitions."""
     return any(each.member_id == member_id and not each.partitions and not each.target for each in group_members)
+
+
+def _is_taken_over(answer: "Future[Any]") -> bool:
+    """Whether Kafka has answered that the group's coordinator has just become that, or is no more."""
+    error = answer.exception()
+    return isinstance(error, KafkaException) and error.args[0].code() in _TAKING_OVER
 
 
 def _is_unknown(answer: "Future[Any]") -> bool:
