@@ -64,8 +64,8 @@ class Latency(Variant):
         return Seen(figures, problems, {"commits per second": float(finished[0].told["commits_per_second"])})
 
     def _waited(self, arrived: Mapping[str, float], committed: Mapping[str, float]) -> list[float]:
-        """Milliseconds of each event that was committed when the first one was in Kafka: those before it have waited for
-        the process to connect, of which another variant tells."""
+        """Milliseconds of each event that was committed when the first one was in Kafka: those before it have waited
+        for the process to connect, of which another variant tells."""
         ids = sorted(committed.keys() & arrived.keys(), key=lambda id: committed[id])
         steady = [id for id in ids if committed[id] > arrived[ids[0]]]
         return [(arrived[id] - committed[id]) * 1000 for id in steady or ids]

@@ -6,6 +6,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from typing import Protocol
 
 import confluent_kafka
@@ -22,6 +23,10 @@ logger = logging.getLogger("django_events.kafka")
 
 LONGEST_POLL = 0.1
 """Seconds. From 0.2 on the Python client throws a fetched record away when a callback raises inside ``poll``."""
+
+AT_ONCE = 20
+"""Records that one call takes over from librdkafka, where it has so many. Each call gives Python's lock away, and gets
+it back from threads that are busy with handlers: that costs more than all else that is done for a record here."""
 
 LONGEST_COMMIT = 300.0
 """Seconds after which the answer to a commit is not waited for any more: librdkafka gives up before. It waits for a
@@ -75,6 +80,9 @@ class Consumer:
         self._client = clients.make(confluent_kafka.Consumer, options)
         self._group = group
         self._raised: list[BaseException] = []
+        self._fetched: list[ReceivedRecord] = []
+        """Taken over from librdkafka, and not polled yet."""
+        self._paused: set[Partition] = set()
         self._uncommitted: set[Partition] = set()
         self._unanswered: dict[Partition, int] = {}
         self._asked_at = 0.0
@@ -101,13 +109,29 @@ class Consumer:
         if self._raised:
             raise self._raised.pop(0)
         self._troubles.renew_credentials(self._client)
-        polled = self._client.poll(min(timeout, LONGEST_POLL))
-        if polled is None:
-            return None
-        error = polled.error()
-        if error is None:
-            return received(polled, self._topic_of(polled))
-        self._note_error(error, polled.topic(), polled.partition())
+        if record := self._take_fetched():
+            return record
+        for polled in self._fetch(min(timeout, LONGEST_POLL)):
+            if error := polled.error():
+                self._note_error(error, polled.topic(), polled.partition())
+            else:
+                self._fetched.append(received(polled, self._topic_of(polled)))
+        return self._take_fetched()
+
+    def _fetch(self, timeout: float) -> list[confluent_kafka.Message]:
+        """What librdkafka has: some messages at once, or the first that comes in time. ``consume`` with a time-out
+        would wait for more although there is one."""
+        if not timeout:
+            found: list[confluent_kafka.Message] = self._client.consume(AT_ONCE, 0.0)
+            return found
+        polled = self._client.poll(timeout)
+        return [] if polled is None else [polled]
+
+    def _take_fetched(self) -> ReceivedRecord | None:
+        """The first record that is there, and not of a paused partition: what that has waits until it goes on."""
+        for at, record in enumerate(self._fetched):
+            if record.partition not in self._paused:
+                return self._fetched.pop(at)
         return None
 
     def _topic_of(self, polled: confluent_kafka.Message) -> str:
@@ -125,10 +149,12 @@ class Consumer:
 
     def pause(self, partition: Partition) -> None:
         """Fetch nothing more of this partition."""
+        self._paused.add(partition)
         self._quietly(self._client.pause, [topic_partition(partition)])
 
     def resume(self, partition: Partition) -> None:
         """Fetch from this partition again."""
+        self._paused.discard(partition)
         self._quietly(self._client.resume, [topic_partition(partition)])
 
     @property
@@ -208,6 +234,8 @@ class Consumer:
 
         def callback(_client: object, partitions: list[TopicPartition]) -> None:
             try:
+                told = {Partition(names.off_wire(each.topic), each.partition) for each in partitions}
+                self._fetched = [record for record in self._fetched if record.partition not in told]
                 if prepare and not prepare(partitions):
                     return
                 listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
@@ -323,9 +351,15 @@ def received(polled: confluent_kafka.Message, topic: str) -> ReceivedRecord:
     )
 
 
+_headers_of = methodcaller("headers")
+"""For such a name the client returns a list with a hole in it, and leaves its error pending. Called so, Python looks
+for that, and raises. A call that is written as one it specializes after some times, and looks no more: then the error
+comes out of whatever is called next."""
+
+
 def _headers(polled: confluent_kafka.Message) -> tuple[Headers, str | None]:
     """The headers; the client raises SystemError for a name that is not UTF-8, which any stranger may send."""
     try:
-        return polled.headers() or [], None
+        return _headers_of(polled) or [], None
     except Exception as error:
         return [], f"a header's name is not UTF-8 ({error.__cause__ or error})"
