@@ -229,8 +229,9 @@ def test_catchup_learns_that_kafka_is_back_although_others_have_sent_what_waited
     catchup = Catchup(["default"])
     kafka_server.pause()
     assert catchup._guarded_pass("default", Stop()).unanswered
-    kafka_server.resume()
     OutgoingEvent.objects.all().delete()
+    assert catchup._guarded_pass("default", Stop()).unanswered, "that nothing waits does not say that Kafka is back"
+    kafka_server.resume()
     wait_for(lambda: not catchup._guarded_pass("default", Stop()).unanswered)
     assert catchup.activity().troubles == ()
     assert "Sending events to Kafka: works again" in caplog.text
