@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.facts import AnyFact
-from tests.chaos.rules import delivery, duplicates, ending, handling, letters, offsets, order
+from tests.chaos.rules import delivery, duplicates, ending, handling, letters, offsets, order, turns
 from tests.chaos.violation import Violation
 
 Rule = Callable[[Evidence], Iterator[Violation]]
@@ -21,6 +21,7 @@ RULES: tuple[Rule, ...] = (
     order.later_transactions_do_not_overtake,
     duplicates.duplicate_records_are_explained,
     duplicates.repeated_calls_are_explained,
+    turns.a_keys_events_are_handled_in_turn,
     handling.exactly_once_effects_are_single,
     handling.effects_have_events,
     handling.every_handler_handles_every_event,

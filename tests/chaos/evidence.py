@@ -58,7 +58,9 @@ class Evidence:
         self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
         self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
+        self.handled_at = {(fact.handler, fact.place): fact.at for fact in reversed([*self.all(Handled)])}
         self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
+        self.calls_with = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Handling))
         self.actors_of: dict[str, set[str]] = defaultdict(set)
         for fact in self.all(Handling):
             self.actors_of[fact.handler.partition("/")[0]].add(fact.actor)

@@ -236,6 +236,17 @@ def _mark_outside_of_the_transaction() -> None:
 
 
 @_bug(CALM)
+def _keys_without_turns() -> None:
+    """Each record has a queue of its own, whatever its key."""
+    from django_events.consuming import queues, trying
+
+    def name_of_its_own(handler: Any, record: Any) -> Any:
+        return handler.name, record.partition, record.offset
+
+    queues.queue_name = trying.queue_name = name_of_its_own  # type: ignore[attr-defined]
+
+
+@_bug(CALM)
 def _offsets_by_partition_number() -> None:
     """Progress is kept by the number of a partition, whatever its topic."""
     from django_events.kafka.consumer import Consumer

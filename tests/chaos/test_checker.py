@@ -182,6 +182,16 @@ def delivered_late() -> list[AnyFact]:
     ]
 
 
+def called_out_of_turn(handler: str) -> list[AnyFact]:
+    """The handler is called with the second event of the key shortly before it is done with the first."""
+    return [
+        msgspec.structs.replace(fact, at=13.7)
+        if isinstance(fact, Handled) and (fact.handler, fact.event) == (handler, "a")
+        else fact
+        for fact in good()
+    ]
+
+
 DUPLICATE = sent("a", 60, (TOPIC, 0, 3), "catchup-1") + handled("watch/note", "a", 61, (TOPIC, 0, 3), "watch-1")
 CALLED_AGAIN = [Handling(at=20, actor="watch-2", process=3, handler="watch/note", event="a", place=(TOPIC, 0, 0))]
 
@@ -198,6 +208,7 @@ BAD: dict[str, list[AnyFact]] = {
     "later_transactions_do_not_overtake": unlocked(swapped()),
     "duplicate_records_are_explained": [*good(), *DUPLICATE],
     "repeated_calls_are_explained": [*good(), *CALLED_AGAIN],
+    "a_keys_events_are_handled_in_turn": called_out_of_turn("watch/note"),
     "exactly_once_effects_are_single": [*good(), Effect(at=20, handler="books/book", event="a")],
     "effects_have_events": [*good(), Effect(at=20, handler="watch/note", event="rolled-back")],
     "every_handler_handles_every_event": without(Effect, handler="watch/note", event="b"),
@@ -254,7 +265,10 @@ def test_an_offset_that_passes_before_the_dead_letter_is_found() -> None:
     assert "offsets_pass_only_finished_records" in rules_broken([*good(), commit])
 
 
-@pytest.mark.parametrize(("kind", "broken"), [("freeze", set()), ("", {"offsets_pass_only_finished_records"})])
+@pytest.mark.parametrize(("kind", "broken"), [
+    ("freeze", set()),
+    ("", {"offsets_pass_only_finished_records", "a_keys_events_are_handled_in_turn"}),
+])  # fmt: skip
 def test_an_effect_counts_from_its_commit_if_its_process_was_frozen_before_it_could_note_it(
     kind: str, broken: set[str]
 ) -> None:
@@ -333,6 +347,53 @@ def test_a_call_may_be_repeated_after_the_handler_has_failed_with_an_event_of_th
         if not (isinstance(fact, Handling) and fact.handler == "books/book" and fact.event == "a")
     ]
     assert rules_broken([*facts, *calls, other]) == broken
+
+
+TOGETHER = [
+    Handling(at=13.45 + at, actor="books-1", process=2, handler="books/book", event=event, place=place)
+    for at, event, place in ((0.0, "a", (TOPIC, 0, 0)), (0.01, "b", (TOPIC, 0, 1)))
+]
+"""The events of a key in one transaction; ``good`` has "b" called once more at 13.5."""
+
+
+def in_one_transaction(*more: AnyFact) -> list[AnyFact]:
+    """A good history in which the exactly-once handler is called with "a" only together with "b", and notes both
+    after that."""
+    about = [
+        fact
+        for fact in good()
+        if isinstance(fact, Handling | Handled | Effect) and fact.handler == "books/book" and fact.event in ("a", "b")
+    ]
+    noted = [
+        Handled(at=13.6 + at, actor="books-1", process=2, handler="books/book", event=event, place=(TOPIC, 0, place))
+        for at, event, place in ((0.0, "a", 0), (0.001, "b", 1))
+    ]
+    effects = [Effect(at=call.at, handler="books/book", event=call.event) for call in TOGETHER]
+    others = [fact for fact in good() if fact not in about and fact != offset(11, 1)]
+    return [*others, *TOGETHER, *noted, *effects, *more]
+
+
+def test_events_of_a_key_may_share_a_transaction() -> None:
+    assert rules_broken(in_one_transaction()) == set()
+
+
+@pytest.mark.parametrize("more", [
+    [msgspec.structs.replace(TOGETHER[1], at=13.55)],
+    [Raised(at=13.452, actor="books-1", process=2, handler="books/book", event="a", place=(TOPIC, 0, 0))],
+    [msgspec.structs.replace(TOGETHER[1], at=13.44, process=9)],
+], ids=["only the second again", "the first has failed", "the second in another process"])  # fmt: skip
+def test_what_was_rolled_back_comes_again_in_turn(more: list[AnyFact]) -> None:
+    assert "a_keys_events_are_handled_in_turn" in rules_broken(in_one_transaction(*more))
+
+
+def test_a_handler_takes_effect_in_turn() -> None:
+    late = [
+        msgspec.structs.replace(fact, at=13.7)
+        if isinstance(fact, Handled) and fact.event == "a" and fact.handler == "books/book"
+        else fact
+        for fact in in_one_transaction()
+    ]
+    assert "a_keys_events_are_handled_in_turn" in rules_broken(late)
 
 
 def test_a_letter_that_was_long_on_its_way_may_be_repeated() -> None:
