@@ -70,6 +70,12 @@ class Process:
     def signal(self, number: int) -> None:
         self._popen.send_signal(number)
 
+    def stacks(self) -> str:
+        """What its threads are doing, also where one of them holds Python's lock."""
+        spy = Path(sys.executable).parent / "py-spy"
+        seen = subprocess.run([spy, "dump", "--native", "--pid", str(self.pid)], capture_output=True, text=True)
+        return seen.stdout + seen.stderr
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)

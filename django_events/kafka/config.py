@@ -32,12 +32,16 @@ PRODUCER_DEFAULTS: dict[str, Any] = {
     "socket.keepalive.enable": True,
     "log.connection.close": False,
 }
+STATISTICS = 5_000
+"""Milliseconds between two times that a consumer's client says where partitions end, and so that it lives."""
+
 CONSUMER_DEFAULTS: dict[str, Any] = {
     "auto.offset.reset": "earliest",  # "latest" silently skips what came before the group or a new partition
     "group.protocol": "classic",
     "partition.assignment.strategy": "cooperative-sticky",
     "topic.metadata.refresh.interval.ms": 10_000,  # new topics and partitions are noticed so soon, not after 300 s
     "queued.max.messages.kbytes": 16_384,  # prefetched bytes; the rest of the 64 MB default is only memory
+    "statistics.interval.ms": STATISTICS,
     "socket.keepalive.enable": True,
     "log.connection.close": False,
 }
@@ -134,6 +138,8 @@ def follower_options() -> dict[str, Any]:
     all the same, which no broker keeps: nothing is joined and nothing committed."""
     options = consumer_options(FOLLOWERS)
     options["auto.offset.reset"] = "error"  # what is missing must not be skipped silently
+    if "stats_cb" not in options:
+        options["statistics.interval.ms"] = 0  # nobody would hear of them
     return {name: value for name, value in options.items() if name != "group.instance.id"}
 
 

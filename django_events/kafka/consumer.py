@@ -12,11 +12,12 @@ from typing import Protocol
 import confluent_kafka
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
-from django_events.exceptions import ConsumerFailed
+from django_events.exceptions import BrokerUnavailable, ConsumerFailed
 from django_events.kafka import clients, config, names
 from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.kafka.starting import Start, first_offsets
+from django_events.kafka.statistics import NOTHING_KNOWN, Statistics
 from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
@@ -38,8 +39,6 @@ MADE_AGAIN = 0.5
 TAKING_OVER = 3.0
 """Seconds for which a commit with ``wait`` is made again while a coordinator takes over. What is not committed then is
 handled again."""
-
-NOTHING_KNOWN = -1
 
 
 class Listener(Protocol):
@@ -74,14 +73,15 @@ class Consumer:
         ``poll``, for up to a minute; if ``is_stopping`` says so meanwhile, the listener does not hear of what is
         assigned.
         """
-        options_of = config.letter_consumer_options if of_letters else config.consumer_options
-        self._troubles = Troubles(f"Group {group}")
-        options = options_of(group) | {"on_commit": self._on_commit, "error_cb": self._troubles}
-        self._client = clients.make(confluent_kafka.Consumer, options)
         self._group = group
+        self._of_letters = of_letters
+        self._wire_topics = [names.on_wire(topic) for topic in topics]
+        self._listener = listener
+        self._troubles = Troubles(f"Group {group}")
         self._raised: list[BaseException] = []
         self._fetched: list[ReceivedRecord] = []
         """Taken over from librdkafka, and not polled yet."""
+        self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
         self._uncommitted: set[Partition] = set()
         self._unanswered: dict[Partition, int] = {}
@@ -90,16 +90,25 @@ class Consumer:
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
-        self._reset = str(options["auto.offset.reset"]).lower()
         self._is_stopping = is_stopping
-        self._is_incremental = config.shares_by_increments(options)
         self._names: dict[str, str] = {}
-        self._client.subscribe(
-            [names.on_wire(topic) for topic in topics],
-            on_assign=self._tell(listener.assigned, self._begin_at),
-            on_revoke=self._tell(listener.revoked),
-            on_lost=self._tell(listener.lost),
+        self._client, self._statistics = self._join()
+
+    def _join(self) -> tuple[confluent_kafka.Consumer, Statistics]:
+        """A client that has subscribed, and what it says of itself. Raises as the constructor."""
+        options_of = config.letter_consumer_options if self._of_letters else config.consumer_options
+        options = options_of(self._group) | {"on_commit": self._on_commit, "error_cb": self._troubles}
+        statistics = Statistics(options, config.STATISTICS)
+        client = clients.make(confluent_kafka.Consumer, options | statistics.options)
+        self._reset = str(options["auto.offset.reset"]).lower()
+        self._is_incremental = config.shares_by_increments(options)
+        client.subscribe(
+            self._wire_topics,
+            on_assign=self._tell(self._listener.assigned, self._begin_at),
+            on_revoke=self._tell(self._listener.revoked),
+            on_lost=self._tell(self._listener.lost),
         )
+        return client, statistics
 
     def poll(self, timeout: float) -> ReceivedRecord | None:
         """The next record, or None if there is none within ``timeout`` seconds (0.1 at most).
@@ -111,12 +120,37 @@ class Consumer:
         self._troubles.renew_credentials(self._client)
         if record := self._take_fetched():
             return record
+        if self._statistics.hangs():
+            self._replace_client()
         for polled in self._fetch(min(timeout, LONGEST_POLL)):
             if error := polled.error():
                 self._note_error(error, polled.topic(), polled.partition())
             else:
                 self._fetched.append(received(polled, self._topic_of(polled)))
         return self._take_fetched()
+
+    def _replace_client(self) -> None:
+        """Have another client join in place of one that hangs; what that had is lost. It is kept for ever, because to
+        close it would hang, too."""
+        extra = fields(group=self._group)
+        try:
+            client, statistics = self._join()
+        except BrokerUnavailable as error:  # there is no password or token at present
+            self._statistics.be_patient()
+            text = "Group %s: its client hangs, and there cannot be another one yet: %s"
+            logger.error(text, self._group, error, extra=extra)
+            return
+        text = "Group %s: its client hangs (librdkafka#5476). Another one takes its place"
+        logger.error(text, self._group, extra=extra)
+        clients.never_destroy(self._client)
+        self._client, self._statistics = client, statistics
+        lost = sorted(self._assigned)
+        self._assigned.clear()
+        self._paused.clear()
+        self._uncommitted.clear()
+        self._unanswered = {}
+        if lost:
+            self._listener.lost(lost)
 
     def _fetch(self, timeout: float) -> list[confluent_kafka.Message]:
         """What librdkafka has: some messages at once, or the first that comes in time. ``consume`` with a time-out
@@ -204,8 +238,8 @@ class Consumer:
         return next((each.error for each in answers if each.error), None)
 
     def known_end(self, partition: Partition) -> int:
-        """The partition's end as the last answer had it, without asking; -1 if there was none."""
-        return known_end(self._client, partition)
+        """The partition's end as the client knew it up to five seconds ago; -1 if it did not."""
+        return self._statistics.known_end(partition)
 
     def take_uncommitted(self) -> set[Partition]:
         """The partitions whose last commit failed; empty until the next failure."""
@@ -236,8 +270,11 @@ class Consumer:
             try:
                 told = {Partition(names.off_wire(each.topic), each.partition) for each in partitions}
                 self._fetched = [record for record in self._fetched if record.partition not in told]
-                if prepare and not prepare(partitions):
-                    return
+                self._assigned -= told
+                if prepare:
+                    if not prepare(partitions):
+                        return
+                    self._assigned |= told
                 listen([Partition(names.off_wire(each.topic), each.partition) for each in partitions])
             except BaseException as error:
                 text, extra = "Group %s could not follow a change of its assignment", fields(group=self._group)

@@ -172,7 +172,11 @@ class Run:
     def _end_in_good_order(self) -> None:
         for actor in self._actors.values():
             actor.wish_end()
-        wait_for(lambda: not any(actor.runs for actor in self._actors.values()))
+        try:
+            wait_for(lambda: not any(actor.runs for actor in self._actors.values()))
+        except AssertionError as error:
+            stacks = [f"{actor.name}:\n{actor.process.stacks()}" for actor in self._actors.values() if actor.runs]
+            raise AssertionError("\n".join(["did not end:", *stacks])) from error
         for actor in self._actors.values():
             actor.note_end()
 

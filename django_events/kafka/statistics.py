@@ -1,0 +1,94 @@
+"""What a consumer's client says of itself every few seconds: where partitions end, and that it lives.
+
+librdkafka works for each client in a thread of its own. Should that hang, as when it and the thread of a broker that
+goes wait for each other (librdkafka#5476), no record comes any more, and nothing else shows it. The client must not be
+asked: many of its calls wait for that thread, some of them while they hold Python's lock, and then the whole process
+stands still for ever.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from django_events.kafka import names
+from django_events.kafka.record import Partition
+
+NOTHING_KNOWN = -1
+
+INTERVAL = "statistics.interval.ms"
+
+SILENT = 30.0
+"""Seconds of looks in vain after which a client is taken to hang: six times the interval, unless the site has another
+one. Its broker gives its partitions to others after 45, because it sends no heartbeats either."""
+
+STANDSTILL = 2.0
+"""Seconds between two looks after which it was this process that stood still, or waited: the silence begins anew."""
+
+
+class Statistics:
+    """The ``stats_cb`` of one client, which librdkafka calls inside of ``poll``. Used by one thread alone."""
+
+    def __init__(self, options: Mapping[str, Any], default_interval: int) -> None:
+        """``options`` are those of the client; ``default_interval``, in milliseconds, is for a site that wants none."""
+        self._site_wants = options.get("stats_cb")
+        interval = _milliseconds(options.get(INTERVAL)) or default_interval
+        self.options: dict[str, Any] = {"stats_cb": self, INTERVAL: interval}
+        """What the client is to be made with."""
+        self._longest = max(SILENT, 6 * interval / 1000)
+        self._heard_at = self._looked_at = time.monotonic()
+        self._text = ""
+        self._read: _Figures | None = None
+
+    def __call__(self, text: str) -> None:
+        """The client lives. Calls the site's own function, and raises what that raises."""
+        self._heard_at, self._text, self._read = time.monotonic(), text, None
+        if self._site_wants:
+            self._site_wants(text)
+
+    def hangs(self) -> bool:
+        """Whether the client has not been heard of for too long although its owner has looked all the time. To be asked
+        at each look."""
+        now = time.monotonic()
+        if now - self._looked_at > STANDSTILL:
+            self._heard_at = now
+        self._looked_at = now
+        return now - self._heard_at > self._longest
+
+    def be_patient(self) -> None:
+        """Let the silence begin anew."""
+        self._heard_at = time.monotonic()
+
+    def known_end(self, partition: Partition) -> int:
+        """The partition's end as the last figures had it; -1 if they had none."""
+        if not self._text:
+            return NOTHING_KNOWN
+        if self._read is None:
+            self._read = _decoder.decode(self._text)
+        topic = self._read.topics.get(names.on_wire(partition.topic))
+        found = topic.partitions.get(str(partition.number)) if topic else None
+        return max(found.hi_offset, NOTHING_KNOWN) if found else NOTHING_KNOWN
+
+
+class _Partition(msgspec.Struct):
+    hi_offset: int = NOTHING_KNOWN
+
+
+class _Topic(msgspec.Struct):
+    partitions: dict[str, _Partition] = {}
+
+
+class _Figures(msgspec.Struct):
+    """What is read of librdkafka's STATISTICS.md."""
+
+    topics: dict[str, _Topic] = {}
+
+
+_decoder = msgspec.json.Decoder(_Figures)
+
+
+def _milliseconds(given: object) -> int:
+    """The interval that the site has set; 0 if it has set none, or what librdkafka will refuse."""
+    text = str(given).strip()
+    return int(text) if text.isdigit() else 0
