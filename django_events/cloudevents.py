@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,6 +29,10 @@ NO_SOURCE = "\0"
 
 CORE = ("specversion", "id", "type", "source", "subject", "time", "dataschema")
 """The attributes that CloudEvents itself defines, without the content type, in the order in which we write them."""
+
+_CONTENT_TYPE = "content-type"
+_ATTRIBUTES = {f"ce_{name}": name for name in (*CORE, "sequence")}
+"""The attribute in each of the headers that most records have."""
 
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
 _RESERVED_EXTENSIONS = frozenset((*CORE, "datacontenttype", "data", "sequence"))
@@ -180,10 +185,7 @@ def decode(record: ReceivedRecord) -> Attributes:
     """What the record says of itself. Raises DecodeError if it cannot be read; never anything else."""
     if record.unreadable:
         raise DecodeError(f"The record {record} has headers that cannot be read: {record.unreadable}.")
-    content_type = _header(record.headers, "content-type") or ""
-    if _media_type(content_type) == STRUCTURED:
-        return _decode_structured(record)
-    return _decode_binary(record, content_type)
+    return _decode_structured(record) if _is_structured(record) else _decode_binary(record)
 
 
 def with_data(record: ReceivedRecord, data: bytes, unsaid: str = JSON) -> bytes:
@@ -195,7 +197,7 @@ def with_data(record: ReceivedRecord, data: bytes, unsaid: str = JSON) -> bytes:
     content_type = decode(record).content_type or unsaid
     if not is_json(content_type):
         raise DecodeError(f"The payload is {content_type}, and only JSON can be edited.")
-    if _media_type(_header(record.headers, "content-type") or "") != STRUCTURED:
+    if not _is_structured(record):
         return data
     envelope = msgspec.json.decode(record.value or b"", type=dict[str, msgspec.Raw])
     envelope.pop("data_base64", None)
@@ -213,6 +215,7 @@ def _is_xml(content_type: str) -> bool:
     return media_type in ("application/xml", "text/xml") or media_type.endswith("+xml")
 
 
+@lru_cache(maxsize=256)
 def fits(content_type: str | None, wanted: str) -> bool:
     """Whether a record of this content type can be read as the wanted one; a record that has none can.
 
@@ -261,16 +264,31 @@ def to_text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
-def _decode_binary(record: ReceivedRecord, content_type: str) -> Attributes:
+def _is_structured(record: ReceivedRecord) -> bool:
+    for name, value in record.headers:  # no generator: this is asked for each record
+        if name == _CONTENT_TYPE or (len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE):
+            return _media_type(to_text(value) or "") == STRUCTURED  # of several the first one counts
+    return False
+
+
+def _decode_binary(record: ReceivedRecord) -> Attributes:
     attributes: dict[str, str] = {}
+    content_type: str | None = None
     others = []
     for name, value in record.headers:
-        lowered = name.lower()
-        if lowered.startswith("ce_"):
-            attributes.setdefault(lowered[3:], to_text(value) or "")
-        elif lowered != "content-type":
-            others.append((name, to_text(value)))
-    return _attributes(attributes, content_type, record.value, tuple(others))
+        attribute = _ATTRIBUTES.get(name)
+        if attribute is None:
+            lowered = name.lower()
+            if lowered == _CONTENT_TYPE:
+                content_type = to_text(value) or "" if content_type is None else content_type
+                continue
+            if not lowered.startswith("ce_"):
+                others.append((name, to_text(value)))
+                continue
+            attribute = lowered[3:]
+        if attribute not in attributes:
+            attributes[attribute] = "" if value is None else value.decode("utf-8", "surrogateescape")
+    return _attributes(attributes, content_type or "", record.value, tuple(others))
 
 
 def _decode_structured(record: ReceivedRecord) -> Attributes:
@@ -313,18 +331,17 @@ def _scalar(name: str, raw: msgspec.Raw) -> str | None:
 def _attributes(
     given: dict[str, str], content_type: str, data: bytes | None, headers: tuple[tuple[str, str | None], ...]
 ) -> Attributes:
-    extensions = {name: text for name, text in given.items() if name not in CORE}
     return Attributes(
-        id=given.get("id") or None,
-        source=given.get("source") or None,
-        type=given.get("type") or None,
-        subject=given.get("subject") or None,
-        time=_time(given.get("time")),
-        dataschema=given.get("dataschema") or None,
-        specversion=given.get("specversion") or "1.0",
+        id=given.pop("id", None) or None,
+        source=given.pop("source", None) or None,
+        type=given.pop("type", None) or None,
+        subject=given.pop("subject", None) or None,
+        time=_time(given.pop("time", "")),
+        dataschema=given.pop("dataschema", None) or None,
+        specversion=given.pop("specversion", "") or "1.0",
         content_type=content_type or None,
         data=data,
-        extensions=extensions or NO_EXTENSIONS,
+        extensions=given or NO_EXTENSIONS,  # what is left
         headers=headers,
     )
 
@@ -338,12 +355,6 @@ def _time(text: str | None) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
-def _header(headers: Headers, name: str) -> str | None:
-    for given, value in headers:  # no generator: this is asked for each record
-        if given == name or given.lower() == name:
-            return to_text(value)
-    return None
-
-
+@lru_cache(maxsize=256)
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()

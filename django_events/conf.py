@@ -104,7 +104,8 @@ def configured() -> Mapping[str, Any]:
 def is_given(name: str) -> bool:
     """Whether the site has set it to anything but nothing; a cheap question for what happens with each event."""
     given = _given()
-    return not isinstance(given, Mapping) or bool(given.get(name))
+    is_good = type(given) is dict or isinstance(given, Mapping)  # the first is cheap
+    return bool(given.get(name)) if is_good else True
 
 
 def _problem(given: object) -> str | None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 from django_events.events import Event
@@ -21,11 +21,21 @@ def current_events() -> Sequence[Event[Any]]:
 def about(*events: Event[Any]) -> Iterator[None]:
     """What is logged inside is about these events. We open it around every call of a handler; open it yourself for one
     event of a batch, or in a thread that a handler starts."""
-    token = _current.set(events)
+    token = begin_about(events)
     try:
         yield
     finally:
-        _current.reset(token)
+        end_about(token)
+
+
+def begin_about(events: Sequence[Event[Any]]) -> "Token[Sequence[Event[Any]]]":
+    """As ``about``, for what happens with each event; give what it returns to ``end_about``, in the same thread."""
+    return _current.set(events)
+
+
+def end_about(token: "Token[Sequence[Event[Any]]]") -> None:
+    """What is logged from here on is about what it was about before."""
+    _current.reset(token)
 
 
 class CurrentEvent(logging.Filter):

@@ -291,6 +291,20 @@ def test_events_that_share_a_transaction_stay_in_their_traces_and_are_linked_wit
         assert links_of(span) == [parent_of(span), id_of(shared)]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_without_a_place_for_spans_what_a_handler_sends_is_in_the_trace_of_its_event(
+    topic: Topic[Payload], group: ConsumerGroup
+) -> None:
+    @group.exactly_once(topic)
+    def forward(event: Event[Payload]) -> None:
+        topic.send(event.payload)
+
+    attempt(group, received(1, PARENT), received(2, OTHER), received(3, None))
+    attempt(group, received(4, PARENT))
+    attempt(group, received(5, None))
+    assert [headers.get("traceparent") for headers in saved_headers()] == [PARENT, OTHER, None, PARENT, None]
+
+
 # ── the whole way ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

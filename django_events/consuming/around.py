@@ -13,6 +13,11 @@ from django_events.events import Event
 Surround: TypeAlias = Callable[[Sequence[Event[Any]]], AbstractContextManager[object]]
 
 
+def is_surrounded() -> bool:
+    """Whether the site has set AROUND_HANDLERS."""
+    return is_given("AROUND_HANDLERS")
+
+
 @contextmanager
 def around(events: Sequence[Event[Any]]) -> Iterator[None]:
     """Run the call inside the context managers of the setting AROUND_HANDLERS, the first outermost.
@@ -20,9 +25,6 @@ def around(events: Sequence[Event[Any]]) -> Iterator[None]:
     What one of them raises is a failure of the handler. None can make a failure a success: what the handler raised is
     raised again, also if one of them swallows it.
     """
-    if not is_given("AROUND_HANDLERS"):
-        yield
-        return
     raised: BaseException | None = None
     with ExitStack() as stack:
         for surround in surrounds(tuple(settings.AROUND_HANDLERS)):

@@ -15,8 +15,8 @@ from django.db import InterfaceError, OperationalError, connections, router, tra
 
 from django_events import crash_points, repeats, signals, tables
 from django_events.conf import settings
-from django_events.consuming.around import around
-from django_events.consuming.calls import noted
+from django_events.consuming.around import around, is_surrounded
+from django_events.consuming.calls import Noted
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
 from django_events.consuming.reading import mark_of
 from django_events.consuming.tracing import call_among, traced
@@ -125,24 +125,27 @@ class Attempt:
         return len(fresh)
 
     def _call(self, events: Events) -> None:
-        with noted(self.handler, events) as call:
+        with Noted(self.handler, events) as call:
             try:
-                with around(events):
-                    if self.handler.calling.batch:
-                        self._call_with(list(events))
-                    else:
-                        for event in events:
-                            self._call_with(event)
+                if is_surrounded():
+                    with around(events):
+                        self._call_with(events)
+                else:
+                    self._call_with(events)
             finally:
                 self._seconds.append(time.monotonic() - call.began)
                 self.called(self._seconds[-1])
         if crash_points.armed:
             crash_points.reached("handler-returned")
 
-    def _call_with(self, given: Event[Any] | list[Event[Any]]) -> None:
+    def _call_with(self, events: Events) -> None:
+        """A batch in one call, others one after the other."""
         function: Callable[..., object] = self.handler.function
-        result = function(given)
-        if isinstance(result, Awaitable | Generator | AsyncGenerator):
+        for given in [list(events)] if self.handler.calling.batch else events:
+            self._check_result(function(given))
+
+    def _check_result(self, result: object) -> None:
+        if result is not None and isinstance(result, Awaitable | Generator | AsyncGenerator):
             raise TypeError(
                 f"Handler {self.handler} returned {result!r:.80}, which nobody runs. Make it a plain function."
             )

@@ -2,15 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django_events.consuming.naming import name_of_event
 from django_events.events import Event
 from django_events.handlers import Handler
-from django_events.logging import about, fields_of
+from django_events.logging import begin_about, end_about, fields_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,17 +34,23 @@ class Call:
 _running: dict[int, Call] = {}
 
 
-@contextmanager
-def noted(handler: Handler, events: Sequence[Event[Any]]) -> Iterator[Call]:
+class Noted:
     """While this is open, the calling thread runs this handler, and what it logs is about these events."""
-    call = Call(handler, events, time.monotonic())
-    thread = threading.get_ident()
-    _running[thread] = call
-    try:
-        with about(*events):
-            yield call
-    finally:
-        _running.pop(thread, None)
+
+    __slots__ = ("_call", "_thread", "_token")
+
+    def __init__(self, handler: Handler, events: Sequence[Event[Any]]) -> None:
+        self._call = Call(handler, events, time.monotonic())
+        self._thread = threading.get_ident()
+
+    def __enter__(self) -> Call:
+        _running[self._thread] = self._call
+        self._token = begin_about(self._call.events)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        end_about(self._token)
+        _running.pop(self._thread, None)
 
 
 def running(threads: Iterable[threading.Thread]) -> list[Call]:

@@ -21,6 +21,9 @@ def traced(handler: Handler, events: Sequence[Event[Any]], attempt: Callable[[],
     """
     if not tracing.is_there:
         return attempt()
+    if not tracing.has_provider():
+        with _within(events[0]) if len(events) == 1 else nullcontext():
+            return attempt()
     with _span_of_attempt(handler, events) as span:
         outcomes = attempt()
         if len(events) == 1:
@@ -32,7 +35,15 @@ def call_among(handler: Handler, event: Event[Any], all_events: Sequence[Event[A
     """Around the call of a handler with one of several events that share a transaction."""
     if not tracing.is_there or len(all_events) == 1:
         return nullcontext()  # the attempt's span is that of the call
+    if not tracing.has_provider():
+        return _within(event)
     return _process_one(handler, event, tracing.here())
+
+
+def _within(event: Event[Any]) -> AbstractContextManager[object]:
+    """In the event's trace, without a span of ours."""
+    origin = tracing.origin_of(event.headers) if event.headers else None
+    return nullcontext() if origin is None else tracing.Within(origin)
 
 
 def _span_of_attempt(handler: Handler, events: Sequence[Event[Any]]) -> AbstractContextManager[tracing.Open]:

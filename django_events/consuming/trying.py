@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from django_events import metrics
-from django_events.connections import drop_open_transactions, prepare_connections
+from django_events.connections import tidy_connections
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
@@ -89,14 +89,13 @@ class Trial:
                 self._alone(at)
 
     def _alone(self, at: int) -> None:
-        prepare_connections()
         try:
             (outcome,) = attempt(partial(self._single, at))
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             self._waits += isinstance(error, Locked)
             outcome = outcome_of(error, self._handler, self._records[at])
         finally:
-            drop_open_transactions()
+            tidy_connections()  # for the next one, too
         self._came_out(at, outcome)
 
     def _single(self, at: int) -> Attempt:
@@ -133,7 +132,7 @@ class Trial:
         outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
-            drop_open_transactions()
+            tidy_connections()
             self._until = time.monotonic() + LONGEST
             self._one_by_one(positions)
             return
@@ -158,7 +157,7 @@ class Trial:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
             else:
-                drop_open_transactions()
+                tidy_connections()
                 parts += reversed(self._after_failure(ready, error))
 
     def _listed(self, positions: Sequence[int]) -> Attempt:
