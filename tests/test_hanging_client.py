@@ -1,4 +1,5 @@
-"""A group goes on although its client of librdkafka hangs: its threads are stopped here, as a deadlock stops them."""
+"""Groups and readers of broadcast events go on although their client of librdkafka hangs: its threads are stopped here,
+as a deadlock stops them."""
 
 import ctypes
 import subprocess
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from django_events import ConsumerGroup, Event, Service, Topic
+from django_events import ConsumerGroup, Event, Gap, Service, Topic
 from django_events.consuming.limits import Limits
 from django_events.exceptions import BrokerUnavailable
+from django_events.following import reader as reading
+from django_events.following.reader import Reader
 from django_events.kafka import statistics
 from django_events.kafka.consumer import Consumer
-from django_events.kafka.record import Partition
+from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.kafka.statistics import Statistics
 from tests.broker import Broker
 from tests.fixtures import SESSION
@@ -109,6 +112,50 @@ def test_another_client_takes_the_place_of_one_that_hangs(broker: Broker, caplog
             stopped.go_on()
     assert handled == ["first", "second"]
     assert "Group sales: its client hangs (librdkafka#5476). Another one takes its place" in caplog.text
+
+
+class Keeping:
+    """A feed that keeps the keys of what it gets."""
+
+    topics = frozenset({"prices"})
+    is_full = False
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+
+    def add(self, record: ReceivedRecord) -> None:
+        self.keys.append(record.key)
+
+    def missed(self, gap: Gap) -> None:
+        raise AssertionError(f"nothing was to be missed: {gap}")
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("quick_to_judge")
+def test_a_reader_of_broadcast_events_goes_on_with_another_client(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reading, "LOOK_EVERY", 3600.0)  # the client that looks stands still, too
+    broker.create("prices", partitions=1)
+    feed = Keeping()
+    before = threads_of_clients()
+    reader = Reader([feed], split_off=pytest.fail, on_change=print)
+    reader.start()
+    try:
+        wait_for(reader.ready.is_set)
+        broker.put("prices", b"{}", key=b"first")
+        wait_for(lambda: feed.keys == [b"first"])
+        stopped = Stopped(threads_of_clients() - before)
+        try:
+            broker.put("prices", b"{}", key=b"second")
+            wait_for(lambda: b"second" in feed.keys)
+        finally:
+            stopped.go_on()
+    finally:
+        reader.stop()
+        reader.join(30)
+    assert feed.keys == [b"first", b"second"]
+    assert "The reader of broadcast events has a client that hangs (librdkafka#5476)" in caplog.text
 
 
 class Listening:

@@ -57,11 +57,23 @@ def test_what_was_read_is_as_old_as_its_sending() -> None:
 def test_a_time_that_cannot_be_proves_nothing_and_the_end_of_the_partition_does(age: float | None) -> None:
     freshness = Freshness()
     freshness.read(record(offset=5, age=age))
-    freshness.nothing_more(lambda partition: 100)
+    freshness.nothing_more()
+    freshness.at_end(Partition(TOPIC, 1))
+    freshness.nothing_more()
     assert freshness.latency == float("inf")
-    freshness.read(record(offset=99, age=age))
-    freshness.nothing_more(lambda partition: 100)
+    freshness.at_end(PLACE)
+    assert freshness.latency == float("inf")  # records of other partitions may wait
+    freshness.nothing_more()
     assert freshness.latency < 10
+
+
+def test_an_end_that_more_came_after_proves_nothing() -> None:
+    freshness = Freshness()
+    freshness.read(record(offset=5, age=None))
+    freshness.at_end(PLACE)
+    freshness.read(record(offset=6, age=None))
+    freshness.nothing_more()
+    assert freshness.latency == float("inf")
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05])

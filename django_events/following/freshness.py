@@ -5,7 +5,6 @@ much comes in, that end moves on, and the record's own time counts, unless it is
 """
 
 import time
-from collections.abc import Callable
 
 from django_events.kafka.record import Partition, ReceivedRecord
 
@@ -16,7 +15,10 @@ class Freshness:
     def __init__(self) -> None:
         self.sent = float("-inf")
         """When the newest record that was read was sent, or later if nothing was sent since."""
-        self._last: tuple[Partition, int, float] | None = None
+        self._last: tuple[Partition, float] | None = None
+        """Where the last record came from, and when it was read."""
+        self._was_end = False
+        """Whether nothing comes after it there."""
 
     @property
     def latency(self) -> float:
@@ -30,15 +32,17 @@ class Freshness:
     def read(self, record: ReceivedRecord) -> None:
         """This record is read."""
         now = time.monotonic()
-        self._last = (record.partition, record.offset, now)
+        self._last, self._was_end = (record.partition, now), False
         if (age := record.age(time.time())) is not None and age >= 0:
             self.sent = max(self.sent, now - age)
 
-    def nothing_more(self, known_end: Callable[[Partition], int]) -> None:
-        """Nothing waits to be read. Where the last record was the last of its partition, nothing is missing there."""
-        if self._last is None:
-            return
-        partition, offset, moment = self._last
-        self._last = None
-        if offset + 1 >= known_end(partition) > 0:
-            self.complete(moment)
+    def at_end(self, partition: Partition) -> None:
+        """This partition is read to its end."""
+        if self._last and self._last[0] == partition:
+            self._was_end = True
+
+    def nothing_more(self) -> None:
+        """Nothing waits to be read, of no partition. If the last record was the last of its own, nothing is missing."""
+        if self._last and self._was_end:
+            self.complete(self._last[1])
+            self._last, self._was_end = None, False

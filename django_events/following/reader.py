@@ -13,7 +13,7 @@ from django_events.following.freshness import Freshness
 from django_events.following.gap import Gap
 from django_events.kafka import topics
 from django_events.kafka.consumer import LONGEST_POLL
-from django_events.kafka.following import Follower, NotThere, TopicInKafka
+from django_events.kafka.following import AtEnd, Follower, NotThere, TopicInKafka
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.retry import Backoff
 
@@ -206,10 +206,12 @@ class Reader(threading.Thread):
             polled = follower.poll(timeout)
             timeout = 0.0
             if polled is None:
-                self._freshness.nothing_more(follower.known_end)
+                self._freshness.nothing_more()
                 return
             if isinstance(polled, NotThere):
                 self._not_there(polled.partition)
+            elif isinstance(polled, AtEnd):
+                self._freshness.at_end(polled.partition)
             elif polled.partition in self._place.offsets:
                 self._give(polled)
 

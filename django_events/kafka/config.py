@@ -138,8 +138,7 @@ def follower_options() -> dict[str, Any]:
     all the same, which no broker keeps: nothing is joined and nothing committed."""
     options = consumer_options(FOLLOWERS)
     options["auto.offset.reset"] = "error"  # what is missing must not be skipped silently
-    if "stats_cb" not in options:
-        options["statistics.interval.ms"] = 0  # nobody would hear of them
+    options["enable.partition.eof"] = True  # an end is told: to ask a client may hang (librdkafka#5476)
     return {name: value for name, value in options.items() if name != "group.instance.id"}
 
 

@@ -17,7 +17,7 @@ from django_events.kafka import clients, config, names
 from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.kafka.starting import Start, first_offsets
-from django_events.kafka.statistics import NOTHING_KNOWN, Statistics
+from django_events.kafka.statistics import Statistics
 from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
@@ -362,15 +362,6 @@ def _reason(error: KafkaError) -> str:
 def topic_partition(partition: Partition, offset: int = OFFSET_INVALID) -> TopicPartition:
     """What librdkafka calls a partition; without an offset it is only a name."""
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
-
-
-def known_end(client: confluent_kafka.Consumer, partition: Partition) -> int:
-    """The partition's end as the last answer to this client had it, without asking; -1 if there was none."""
-    try:
-        known = client.get_watermark_offsets(topic_partition(partition), cached=True)
-    except KafkaException:
-        return NOTHING_KNOWN
-    return int(known[1]) if known else NOTHING_KNOWN
 
 
 def received(polled: confluent_kafka.Message, topic: str) -> ReceivedRecord:

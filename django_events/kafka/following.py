@@ -17,10 +17,11 @@ from confluent_kafka.admin import AclOperation
 
 from django_events.exceptions import ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
-from django_events.kafka.consumer import LONGEST_POLL, known_end, received
+from django_events.kafka.consumer import LONGEST_POLL, received
 from django_events.kafka.consumer_troubles import Troubles
 from django_events.kafka.errors import answer_of
 from django_events.kafka.record import Partition, ReceivedRecord
+from django_events.kafka.statistics import Statistics
 
 ANSWER = 5.0
 """Seconds that Kafka has for one answer."""
@@ -46,6 +47,12 @@ class NotThere(NamedTuple):
     partition: Partition
 
 
+class AtEnd(NamedTuple):
+    """Everything that this partition had is read."""
+
+    partition: Partition
+
+
 class Follower:
     """One librdkafka consumer, and a client that asks. Owned by one thread; not thread-safe."""
 
@@ -55,7 +62,9 @@ class Follower:
         self._who = who
         self._troubles = Troubles(who)
         options = config.follower_options() | {"error_cb": self._troubles}
-        self._client = clients.make(confluent_kafka.Consumer, options)
+        self._statistics = Statistics(options, config.STATISTICS)
+        self._hangs = False
+        self._client = clients.make(confluent_kafka.Consumer, options | self._statistics.options)
         self._admin, self._last_error = topics.client()
         self._names: dict[str, str] = {}
         self._assigned: frozenset[Partition] = frozenset()
@@ -117,11 +126,14 @@ class Follower:
         told = self._client.list_topics(wire_name, timeout=timeout).topics[wire_name]
         return (Partition(topic, number) for number, each in told.partitions.items() if each.leader >= 0)
 
-    def poll(self, timeout: float) -> ReceivedRecord | NotThere | None:
+    def poll(self, timeout: float) -> ReceivedRecord | AtEnd | NotThere | None:
         """What is next, or None if there is nothing within ``timeout`` seconds (0.1 at most).
 
         Raises ConsumerFailed if this consumer can never go on.
         """
+        if self._statistics.hangs():
+            self._hangs = True
+            raise ConsumerFailed(f"{self._who} has a client that hangs (librdkafka#5476)")
         self._troubles.renew_credentials(self._client)
         polled = self._client.poll(min(timeout, LONGEST_POLL))
         if polled is None:
@@ -135,22 +147,23 @@ class Follower:
             self._troubles.say_once((error.code(),), f"{self._who} has trouble: {error.str()}. It goes on")
             return None
         partition = Partition(self._topic_of(polled.topic()), polled.partition())
+        if error.code() == KafkaError._PARTITION_EOF:
+            return AtEnd(partition)
         if error.code() in _NOT_THERE:
             return NotThere(partition)
         otherwise = "then start the process again, which also passes the batch over: it begins at the end"
         self._troubles.say_of_partition(error, f"{polled.topic()}[{partition.number}]", otherwise)
         return None
 
-    def known_end(self, partition: Partition) -> int:
-        """The partition's end as the last answer had it, without asking; -1 if there was none."""
-        return known_end(self._client, partition)
-
     def close(self) -> None:
         """Let go of Kafka. Does not wait."""
-        self._client.close()
+        if self._hangs:
+            self.forget_clients()
+        else:
+            self._client.close()
 
-    def leave_to_parent(self) -> None:
-        """In a child process: forget the clients without destroying them."""
+    def forget_clients(self) -> None:
+        """Keep the clients for ever. To destroy them may hang, in a child process and where one of them does."""
         for client in (self._client, self._admin):
             clients.never_destroy(client)
 
@@ -184,7 +197,7 @@ _followers: "weakref.WeakSet[Follower]" = weakref.WeakSet()
 
 def _after_fork() -> None:
     for follower in list(_followers):
-        follower.leave_to_parent()
+        follower.forget_clients()
 
 
 os.register_at_fork(after_in_child=_after_fork)
