@@ -1,6 +1,7 @@
 """The page of the admin that tells how all is."""
 
 import time
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -82,6 +83,21 @@ def test_it_opens_without_kafka(admin_client: Client, no_kafka: None) -> None:
     assert "which does not answer" in found
     assert "Kafka at 127.0.0.1:1 does not answer" in found
     assert "clinic/cure" in found
+
+
+def _no_address() -> str:
+    raise LookupError("the vault is sealed")
+
+
+@pytest.mark.parametrize(("kafka", "reason"), [
+    ("127.0.0.1:9092", "settings.DJANGO_EVENTS[&#x27;KAFKA&#x27;] must be a dict"),
+    ({"bootstrap.servers": _no_address}, "the vault is sealed"),
+])  # fmt: skip
+def test_it_opens_with_wrong_settings_of_kafka(admin_client: Client, settings: Any, kafka: object, reason: str) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA": kafka}
+    found = html(admin_client)
+    assert "Kafka at an unknown address, which does not answer" in found
+    assert reason in found
 
 
 def test_it_opens_without_the_table_of_processes(admin_client: Client, no_kafka: None) -> None:

@@ -56,7 +56,7 @@ def gather(patience: float = PATIENCE) -> Overview:
     found, unknown_letters = _asked(repair.database(), _dead_letters)
     return Overview(
         at=timezone.now(),
-        brokers=config.brokers(),
+        brokers=_brokers(),
         kafka=kafka,
         databases=databases,
         outbox=outbox,
@@ -107,8 +107,16 @@ def _kafka(patience: float) -> Unreadable | None:
     try:
         topics.metadata(*topics.client(), patience)
     except EventsError as error:
-        return Unreadable(what=config.brokers(), reason=str(error))
+        return Unreadable(what=_brokers(), reason=str(error))
     return None
+
+
+def _brokers() -> str:
+    """Where Kafka is, as far as the settings tell."""
+    try:
+        return config.brokers()
+    except EventsError:  # a wrong type, or a function that raises: ``_kafka`` says which
+        return "an unknown address"
 
 
 def _groups(kafka: Unreadable | None, patience: float) -> tuple[tuple[GroupLine, ...], Unreadable | None]:
@@ -119,7 +127,7 @@ def _groups(kafka: Unreadable | None, patience: float) -> tuple[tuple[GroupLine,
     try:
         return tuple(map(_group_line, consumer_groups.survey(wanted, patience))), None
     except EventsError as error:
-        return (), Unreadable(what=config.brokers(), reason=str(error))
+        return (), Unreadable(what=_brokers(), reason=str(error))
 
 
 def _group_line(state: GroupState) -> GroupLine:
