@@ -15,6 +15,7 @@ from django_events import Backoff, ConsumerGroup, DoNotRetry, Event, IgnoreError
 from django_events.consuming import repair
 from django_events.consuming.letter_policy import tried
 from django_events.consuming.letter_retrier import LEASE, Leased, LetterRetrier
+from django_events.consuming.letters import handler_of, letter_record
 from django_events.consuming.outcome import failed
 from django_events.consuming.service import Service
 from django_events.consuming.workers import Result, Workers
@@ -92,8 +93,8 @@ def test_a_result_that_cannot_be_written_down_stops_no_other(retrier: LetterRetr
         DeadLetter.objects.get(pk=mine.pk).delete()
     else:
         DeadLetter.objects.filter(pk=mine.pk).update(attempts=2**31 - 1)
-    failure = failed(ValueError("no"), repair.letter_record(mine))
-    outcome = tried(failure, repair.handler_of(mine), mine, datetime.now(UTC), "here")
+    failure = failed(ValueError("no"), letter_record(mine))
+    outcome = tried(failure, handler_of(mine), mine, datetime.now(UTC), "here")
     retrier._unsaved.extend([(mine, outcome), (good, handled())])
     retrier._save_what_is_known()
     assert f"What came of dead letter {mine.pk} cannot be written down" in caplog.text
@@ -110,7 +111,7 @@ def test_the_second_delay_of_a_letter_is_longer_than_the_first(declarations: Non
     (letter,) = project(a_letter())
     delays = []
     for letter.retries in range(3):
-        failure = failed(ValueError("no"), repair.letter_record(letter))
+        failure = failed(ValueError("no"), letter_record(letter))
         delays.append(tried(failure, ward.handlers[0], letter, datetime.now(UTC), "here").delay)
     assert delays == [60, 120, 240]  # the first, of 30 s, began with the letter
 
@@ -135,7 +136,7 @@ def test_what_follows_a_failed_try_is_told(declarations: None, error: Exception,
     retrier._running.add(mine)
     signals.event_failed.connect(note)
     try:
-        retrier._note(Result(mine, [failed(error, repair.letter_record(letter))]))
+        retrier._note(Result(mine, [failed(error, letter_record(letter))]))
     finally:
         signals.event_failed.disconnect(note)
     assert found == [(follows, letter.pk)]
@@ -157,7 +158,7 @@ def test_a_letter_that_fails_for_good_is_not_tried_by_itself_again(
     def treat(event: Event[EntryMade]) -> None: ...
 
     (letter,) = project(a_letter())
-    failure = failed(error, repair.letter_record(letter))
+    failure = failed(error, letter_record(letter))
     assert tried(failure, ward.handlers[0], letter, datetime.now(UTC), "here").automatic == automatic
 
 

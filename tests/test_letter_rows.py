@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models import F
 
 from django_events.consuming import dead_letter, repair
+from django_events.consuming.letters import letter_record
 from django_events.kafka.record import Headers, Partition, ReceivedRecord
 from django_events.models import DeadLetter, DeadLetterAttempt, Failure, ProcessedEvent, State, Tried
 from tests.ledger.handlers import clinic
@@ -305,7 +306,7 @@ def test_an_edited_letter_is_due_at_once_and_keeps_the_original() -> None:
     original = bytes(row.value or b"")
     assert repair.edit(row, '{"account":"bob","number":7}').done == 1
     (leased,) = lease()
-    assert repair.letter_record(leased).value == b'{"account":"bob","number":7}'
+    assert letter_record(leased).value == b'{"account":"bob","number":7}'
     assert bytes(leased.value or b"") == original
 
 

@@ -36,7 +36,7 @@ from django_events.admin.names_filters import HANDLER, FailureFilter, GroupFilte
 from django_events.admin.repairs import REPAIRS
 from django_events.admin.texts import breakable, cut, key_in_words, moment, short_name
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters, declared_handlers, secrets_of
 from django_events.models import DeadLetter, State
 from django_events.models.windows import WINDOW, reading_along_indexes
 
@@ -74,7 +74,7 @@ class DeadLetterAdmin(BoundedAdmin):
     # ── the list ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def database(self, request: HttpRequest) -> str:
-        return repair.database()
+        return database_of_letters()
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
         view = letters(chosen, dates, self.database(request))
@@ -107,7 +107,7 @@ class DeadLetterAdmin(BoundedAdmin):
 
     @admin.display(description=gettext_lazy("next try"), ordering="due_at")
     def next_try(self, letter: DeadLetter) -> str:
-        return wording.next_try(letter, repair.declared_handlers())
+        return wording.next_try(letter, declared_handlers())
 
     @admin.display(description=gettext_lazy("handler"), ordering=HANDLER)
     def shown_handler(self, letter: DeadLetter) -> str:
@@ -260,6 +260,6 @@ def error_messages(rows: Sequence[DeadLetter]) -> dict[int, str]:
     """The errors' texts without what REDACT hides; of long payloads none, because they would have to be read."""
     if not settings.REDACT:
         return {letter.pk: letter.message for letter in rows}
-    found = DeadLetter.objects.using(repair.database()).filter(pk__in=[letter.pk for letter in rows])
+    found = DeadLetter.objects.using(database_of_letters()).filter(pk__in=[letter.pk for letter in rows])
     short = found.alias(length=Coalesce(Length("value"), 0)).filter(length__lte=LONGEST_PAYLOAD)
-    return {letter.pk: redaction.text(letter.message, repair.secrets_of(letter)) for letter in short}
+    return {letter.pk: redaction.text(letter.message, secrets_of(letter)) for letter in short}

@@ -17,6 +17,7 @@ from django_events.admin.repairs import log
 from django_events.admin.texts import printable
 from django_events.admin.wording import answer_in_words, situation
 from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters, secrets_of
 from django_events.exceptions import DeclarationError, DecodeError
 from django_events.models import Answer, DeadLetter, State
 
@@ -56,7 +57,7 @@ def _edit(letter: DeadLetter, form: PayloadForm, request: HttpRequest) -> Answer
     """None if the payload does not fit; the form says why."""
     assert request.user.is_authenticated
     try:
-        with transaction.atomic(using=repair.database()):
+        with transaction.atomic(using=database_of_letters()):
             answer = repair.edit(letter, form.cleaned_data["payload"])
             log(answer.changed, request.user, _("Edited the payload, and retry now."))
     except DecodeError as error:
@@ -81,6 +82,6 @@ def _page(admin: "DeadLetterAdmin", request: HttpRequest, letter: DeadLetter, fo
         "form": form,
         "problem": "" if letter.state == State.WAITING else situation(letter),
         "page_url": admin.address("change", letter.pk, request=request),
-        "error": redaction.text(printable(letter.message), repair.secrets_of(letter)),
+        "error": redaction.text(printable(letter.message), secrets_of(letter)),
     }
     return TemplateResponse(request, "admin/django_events/deadletter/edit.html", context)

@@ -23,7 +23,7 @@ from django_events.admin.names_filters import (
 )
 from django_events.admin.texts import breakable, cut, moment, short_name
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters, secrets_of
 from django_events.models import DeadLetter, Failure
 from django_events.models.windows import WINDOW, reading_along_indexes, window
 
@@ -39,7 +39,7 @@ class FailureAdmin(BoundedAdmin):
     search_help_text = gettext_lazy("Anything in the exception or its text.")
 
     def database(self, request: HttpRequest) -> str:
-        return repair.database()
+        return database_of_letters()
 
     def view(self, request: HttpRequest, chosen: Mapping[str, str], text: str, dates: Dates) -> View:
         rows = newest_failures(self.database(request))
@@ -100,6 +100,6 @@ def error_messages(failures: Sequence[Failure]) -> dict[int, str]:
 
 
 def _redacted(failure: Failure) -> str:
-    letters = DeadLetter.objects.using(repair.database())
+    letters = DeadLetter.objects.using(database_of_letters())
     newest = window(letters, ["failure_id", "last_failed"], [failure.pk], [failure.pk], size=1).first()
-    return redaction.text(failure.message, repair.secrets_of(newest)) if newest else failure.message
+    return redaction.text(failure.message, secrets_of(newest)) if newest else failure.message

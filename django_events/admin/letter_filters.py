@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from django_events.admin.names_filters import ParameterFilter
-from django_events.consuming import repair
+from django_events.consuming.letters import declared_handlers
 from django_events.models import IS_OPEN, State
 from django_events.models.dead_letters import SHOWN
 
@@ -128,7 +128,7 @@ class LastFailureFilter(ChoiceFilter):
 
 def is_declared() -> Q:
     """The letters whose handlers this site declares."""
-    pairs = [Q(group_name=group, handler=handler) for group, handler in sorted(repair.declared_handlers())]
+    pairs = [Q(group_name=group, handler=handler) for group, handler in sorted(declared_handlers())]
     return Q(*pairs, _connector=Q.OR) if pairs else Q(pk__in=[])
 
 

@@ -13,7 +13,7 @@ from django_events.admin.policies import policy_in_words
 from django_events.admin.texts import key_in_words, printable
 from django_events.cloudevents import CORE, Attributes
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming.letters import declared_handlers, handler_of, original_record, secrets_of
 from django_events.exceptions import DeclarationError
 from django_events.kafka import names
 from django_events.models import DeadLetter, DeadLetterAttempt
@@ -47,13 +47,13 @@ class Secrets(NamedTuple):
 
 def describe(letter: DeadLetter, *, sees_payload: bool) -> dict[str, Any]:
     """The page's context. Asks the database for what is bounded only."""
-    hidden = repair.secrets_of(letter)
+    hidden = secrets_of(letter)
     tries, are_all = _tries(letter, hidden)
     return {
         "letter": letter,
         "situation": wording.situation(letter),
         "undeclared": wording.undeclared(letter) if letter.is_open else "",
-        "next_try": wording.next_try(letter, repair.declared_handlers()),
+        "next_try": wording.next_try(letter, declared_handlers()),
         "key": key_in_words(letter.key_text),
         "secrets": _secrets(letter, hidden) if sees_payload else None,
         "tries": tries,
@@ -65,7 +65,7 @@ def describe(letter: DeadLetter, *, sees_payload: bool) -> dict[str, Any]:
 
 
 def _secrets(letter: DeadLetter, hidden: Iterable[str]) -> Secrets:
-    attributes = payloads.attributes_of(repair.original_record(letter))
+    attributes = payloads.attributes_of(original_record(letter))
     versions = [False] if letter.edited_value is None else [True, False]
     return Secrets(
         message=redaction.text(printable(letter.message), hidden),
@@ -116,7 +116,7 @@ def _positions(letter: DeadLetter) -> list[tuple[str, str]]:
 
 def _policy(letter: DeadLetter) -> Rows:
     try:
-        return policy_in_words(repair.handler_of(letter))
+        return policy_in_words(handler_of(letter))
     except DeclarationError:
         return []
 

@@ -8,7 +8,7 @@ from django.db.models.functions import Length
 from django_events import redaction
 from django_events.admin import payloads
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming.letters import secrets_of
 from django_events.models import DeadLetter
 from django_events.models.windows import WINDOW, as_table, beginning_with
 
@@ -42,7 +42,7 @@ def _with_text(rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
 
 def _shows(letter: DeadLetter, term: str) -> bool:
     """Whether the error or the payload has the term even without what is hidden."""
-    message = redaction.text(letter.message, repair.secrets_of(letter))
+    message = redaction.text(letter.message, secrets_of(letter))
     bodies = (payloads.payload_of(letter, edited=edited) for edited in (False, True))
     return term.lower() in message.lower() or any(term.encode() in payloads.download(body) for body in bodies)
 

@@ -8,7 +8,8 @@ from django.utils.translation import gettext as _
 from django_events import cloudevents, redaction
 from django_events.admin.texts import printable
 from django_events.cloudevents import Attributes
-from django_events.consuming import bodies, repair
+from django_events.consuming import bodies
+from django_events.consuming.letters import letter_record, original_record
 from django_events.exceptions import DecodeError
 from django_events.kafka.record import ReceivedRecord
 from django_events.models import DeadLetter
@@ -56,7 +57,7 @@ def attributes_of(record: ReceivedRecord) -> Attributes | str:
 
 def payload_of(letter: DeadLetter, *, edited: bool) -> bytes | None:
     """The payload's bytes; the whole body if the record cannot be read."""
-    return bodies.payload_of(repair.letter_record(letter) if edited else repair.original_record(letter))
+    return bodies.payload_of(letter_record(letter) if edited else original_record(letter))
 
 
 def _readable(data: bytes) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from django_events.admin.asking import NoQuestions, ReasonForm
 from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters, declared_handlers
 from django_events.models import Answer, DeadLetter, State
 from django_events.models.dead_letters import CHUNK
 from django_events.models.windows import WINDOW, as_table
@@ -34,7 +35,7 @@ class Repair:
         """Do it, and note in Django's log to which letters: in one transaction for each few hundred of them."""
         answer = Answer()
         for start in range(0, len(ids), CHUNK):
-            with transaction.atomic(using=repair.database()):
+            with transaction.atomic(using=database_of_letters()):
                 answer += self._logged(ids[start : start + CHUNK], by, given)
         return answer
 
@@ -111,9 +112,9 @@ class Forecast:
 
 def forecast(ids: Sequence[int], what: Repair) -> Forecast:
     """Count what would be done, and what would be left alone."""
-    rows = as_table(DeadLetter.objects.using(repair.database()).filter(pk__in=ids)[:WINDOW])
+    rows = as_table(DeadLetter.objects.using(database_of_letters()).filter(pk__in=ids)[:WINDOW])
     counted = rows.values_list("state", "group_name", "handler").annotate(count=Count("pk")).order_by()
-    declared = repair.declared_handlers()
+    declared = declared_handlers()
     groups = [(state, (group, name), count) for state, group, name, count in counted]
 
     def is_undeclared(handler: tuple[str, str]) -> bool:
@@ -132,5 +133,5 @@ def forecast(ids: Sequence[int], what: Repair) -> Forecast:
 
 def log(ids: Sequence[int], by: AbstractBaseUser, line: str) -> None:
     """Note in Django's log what a person has done to these letters."""
-    rows = DeadLetter.objects.using(repair.database()).filter(pk__in=ids)
+    rows = DeadLetter.objects.using(database_of_letters()).filter(pk__in=ids)
     LogEntry.objects.log_actions(by.pk, rows.only("topic", "event_id", "group_name", "handler"), CHANGE, line)

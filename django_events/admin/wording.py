@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_events.admin.texts import span
-from django_events.consuming import repair
+from django_events.consuming.letters import handler_of
 from django_events.exceptions import DeclarationError
 from django_events.models import Answer, DeadLetter, State
 
@@ -50,7 +50,7 @@ def situation(letter: DeadLetter) -> str:
 def undeclared(letter: DeadLetter) -> str:
     """Why this site cannot try the letter, and what to do; empty if it can."""
     try:
-        repair.handler_of(letter)
+        handler_of(letter)
     except DeclarationError as error:
         return str(error)
     return ""

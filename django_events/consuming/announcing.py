@@ -6,8 +6,8 @@ from typing import Any
 from django_events import repeats, signals
 from django_events.cloudevents import to_text
 from django_events.conf import settings
-from django_events.consuming import repair
 from django_events.consuming.dead_letter import EXCEPTION, ID
+from django_events.consuming.letters import letter_record
 from django_events.consuming.metrics import count_failure
 from django_events.consuming.naming import fields_of_record, name_of_record
 from django_events.consuming.outcome import Failed, LetterRefused, Outcome, Postponed
@@ -72,7 +72,7 @@ def _say_failed(work: Work, failure: Failed, decision: Decision) -> None:
 def tell_letter_failed(letter: DeadLetter, handler: Handler, failure: Failed, result: Tried) -> None:
     """Send ``event_failed`` for a dead letter that was tried again. Called before the result is written down."""
     follows = "ignored" if result.resolved else "again" if result.automatic else "kept"
-    _tell_failed(handler, repair.letter_record(letter), letter.attempts + 1, failure, follows, letter.pk)
+    _tell_failed(handler, letter_record(letter), letter.attempts + 1, failure, follows, letter.pk)
 
 
 def _tell_failed(

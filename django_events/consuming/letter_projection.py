@@ -9,8 +9,8 @@ from django.db import Error as DatabaseError
 from django.db import connections, router
 
 from django_events import handlers
-from django_events.consuming import repair
 from django_events.consuming.attempt import database_of
+from django_events.consuming.letters import database_of_letters
 from django_events.models import DeadLetter, Letter, ProcessedEvent
 
 logger = logging.getLogger("django_events.dead_letters")
@@ -18,7 +18,7 @@ logger = logging.getLogger("django_events.dead_letters")
 
 def project(letters: Sequence[Letter]) -> int:
     """Bring the letters in, in one transaction; how many were new. Idempotent. Raises DatabaseError."""
-    return DeadLetter.objects.project(letters, repair.database(), processed=_processed(letters))
+    return DeadLetter.objects.project(letters, database_of_letters(), processed=_processed(letters))
 
 
 def _processed(letters: Sequence[Letter]) -> set[uuid.UUID]:

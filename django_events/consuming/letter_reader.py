@@ -10,8 +10,9 @@ from django.db import Error as DatabaseError
 
 from django_events import crash_points, metrics, repeats
 from django_events.connections import close_obsolete_connections
-from django_events.consuming import dead_letter, repair
+from django_events.consuming import dead_letter
 from django_events.consuming.letter_projection import project
+from django_events.consuming.letters import database_of_letters
 from django_events.consuming.naming import fields_of_place
 from django_events.consuming.slowness import hangs
 from django_events.exceptions import BrokerUnavailable
@@ -159,7 +160,7 @@ class LetterReader(threading.Thread):
                     self._leave_in_kafka(records[0], error)
                     return True
             except DatabaseError as error:
-                connections[repair.database()].close()
+                connections[database_of_letters()].close()
                 self._trouble.began(_reason(error))
                 self._stopping.wait(max(self._trouble.until - time.monotonic(), 0))
             else:

@@ -9,8 +9,9 @@ from itertools import islice
 from django.db import DataError, IntegrityError
 
 from django_events import handlers
-from django_events.consuming import dead_letter, repair
+from django_events.consuming import dead_letter
 from django_events.consuming.letter_projection import project
+from django_events.consuming.letters import database_of_letters
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import names
 from django_events.kafka.record import ReceivedRecord
@@ -70,7 +71,7 @@ def _chunks(records: Iterator[ReceivedRecord]) -> Iterator[list[ReceivedRecord]]
 
 def _bring_in(letters: Sequence[Letter], *, dry_run: bool) -> int:
     """Bring in those that are missing, or only count them."""
-    missing = DeadLetter.objects.unknown(letters, repair.database())
+    missing = DeadLetter.objects.unknown(letters, database_of_letters())
     if not missing or dry_run:
         return len(missing)
     try:
@@ -83,7 +84,7 @@ def _bring_in_alone(letter: Letter) -> int:
     try:
         return project([letter])
     except (DataError, IntegrityError) as error:
-        if DeadLetter.objects.unknown([letter], repair.database()):
+        if DeadLetter.objects.unknown([letter], database_of_letters()):
             place = f"{letter.letter_partition}@{letter.letter_offset}"
             logger.error("The dead letter %s of %s cannot be brought in: %s", place, letter.topic, str(error).strip())
         return 0

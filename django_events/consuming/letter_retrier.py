@@ -15,10 +15,10 @@ from django.db import Error as DatabaseError
 
 from django_events import crash_points, metrics, repeats
 from django_events.connections import prepare_connections
-from django_events.consuming import repair
 from django_events.consuming.announcing import tell_letter_failed
 from django_events.consuming.calls import Call
 from django_events.consuming.letter_policy import tried
+from django_events.consuming.letters import database_of_letters, handler_of, letter_record
 from django_events.consuming.naming import name_at
 from django_events.consuming.outcome import Failed
 from django_events.consuming.slowness import Slowness, hangs
@@ -131,7 +131,7 @@ class LetterRetrier(threading.Thread):
                 self._take_due_letters(now)
                 self._trouble.ended()
         except DatabaseError as error:
-            connections[repair.database()].close()
+            connections[database_of_letters()].close()
             self._trouble.began(str(error).strip())
         self._collect(block=self._seconds_to_next_look())
         self._slowness.look_at_calls(self._workers.calls)
@@ -159,7 +159,7 @@ class LetterRetrier(threading.Thread):
         leased = result.subject
         self._running.remove(leased)
         (outcome,) = result.outcomes
-        handler = repair.handler_of(leased.letter)
+        handler = handler_of(leased.letter)
         concluded = tried(outcome, handler, leased.letter, leased.began, _HOST)
         if isinstance(outcome, Failed):
             tell_letter_failed(leased.letter, handler, outcome, concluded)
@@ -179,7 +179,7 @@ class LetterRetrier(threading.Thread):
     def _renew_leases(self, now: float) -> None:
         if self._running and now >= self._renew_at:
             leases = [leased.letter.lease for leased in self._running if leased.letter.lease]
-            DeadLetter.objects.renew(leases, LEASE, repair.database())
+            DeadLetter.objects.renew(leases, LEASE, database_of_letters())
             self._renew_at = now + LEASE / 3  # not before it worked: after an outage it is the first thing to do
 
     def _take_due_letters(self, now: float) -> None:
@@ -188,13 +188,13 @@ class LetterRetrier(threading.Thread):
             return
         prepare_connections()
         topics = {handler.name: [topic.name for topic in handler.topics] for handler in self._group.handlers}
-        letters = DeadLetter.objects.lease(self._group.name, topics, free, LEASE, repair.database())
+        letters = DeadLetter.objects.lease(self._group.name, topics, free, LEASE, database_of_letters())
         if letters and crash_points.armed:
             crash_points.reached("dead-letter-leased")
         for letter in letters:
             leased = Leased(letter, datetime.now(UTC))
             self._running.add(leased)
-            unit = Unit(leased, repair.handler_of(letter), [repair.letter_record(letter)], letter.attempts + 1)
+            unit = Unit(leased, handler_of(letter), [letter_record(letter)], letter.attempts + 1)
             self._workers.submit(unit)
         if not letters:
             self._look_at = now + LOOK
@@ -203,7 +203,7 @@ class LetterRetrier(threading.Thread):
 def _conclude(letter: DeadLetter, result: Tried) -> None:
     """Write the result down. Raises DatabaseError only if it may be possible later."""
     try:
-        if not DeadLetter.objects.conclude(letter, result, repair.database()):
+        if not DeadLetter.objects.conclude(letter, result, database_of_letters()):
             repeats.log(
                 logger,
                 logging.WARNING,

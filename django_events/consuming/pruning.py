@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from django_events import handlers, models
 from django_events.conf import settings
-from django_events.consuming import repair
 from django_events.consuming.attempt import database_of
+from django_events.consuming.letters import database_of_letters
 from django_events.exceptions import EventsError
 from django_events.handlers import ConsumerGroup, Delivery, Handler
 from django_events.kafka import retention
@@ -46,7 +46,7 @@ def too_old() -> datetime | None:
 def prune(before: datetime) -> Iterator[int]:
     """Forget the marks from before this moment; yields how many after each transaction. Raises DatabaseError."""
     for using in databases():
-        yield from models.prune(before, AT_ONCE, using, repair.database())
+        yield from models.prune(before, AT_ONCE, using, database_of_letters())
 
 
 def count(before: datetime) -> int:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_events import handlers, registry
 from django_events.conf import settings
-from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters
 from django_events.exceptions import EventsError
 from django_events.kafka import config, consumer_groups, topics
 from django_events.kafka.consumer_groups import GroupState
@@ -53,7 +53,7 @@ def gather(patience: float = PATIENCE) -> Overview:
     kafka = _kafka(patience)
     groups, unknown_groups = _groups(kafka, patience)
     processes, unknown = _asked(database_of_processes(), _processes)
-    found, unknown_letters = _asked(repair.database(), _dead_letters)
+    found, unknown_letters = _asked(database_of_letters(), _dead_letters)
     return Overview(
         at=timezone.now(),
         brokers=_brokers(),

@@ -14,8 +14,8 @@ from django_events import __version__, tables
 from django_events.broadcasting import BroadcastHandler
 from django_events.calling import Batch
 from django_events.conf import settings
-from django_events.consuming import repair
 from django_events.consuming.attempt import database_of
+from django_events.consuming.letters import database_of_letters
 from django_events.consuming.limits import Limits
 from django_events.consuming.sharing import MOST
 from django_events.failures import OnFailure
@@ -97,7 +97,7 @@ def _databases(groups: Sequence[ConsumerGroup]) -> list[dict[str, Any]]:
     handlers = [handler for group in groups for handler in group.handlers]
     aliases = {database_of(handler) for handler in handlers if handler.delivery is Delivery.EXACTLY_ONCE}
     found = []
-    for alias in sorted(aliases | {repair.database()}):
+    for alias in sorted(aliases | {database_of_letters()}):
         options = connections[alias].settings_dict
         facts = {"alias": alias, "vendor": connections[alias].vendor, "name": str(options["NAME"])}
         found.append(facts | {"host": options.get("HOST") or "", "port": str(options.get("PORT") or "")})

@@ -9,7 +9,8 @@ import msgspec
 
 from django_events import cloudevents, redaction
 from django_events.conf import settings
-from django_events.consuming import bodies, repair
+from django_events.consuming import bodies
+from django_events.consuming.letters import letter_record, secrets_of
 from django_events.exceptions import DecodeError
 from django_events.kafka.record import Headers
 from django_events.models import DeadLetter, DeadLetterAttempt
@@ -34,7 +35,7 @@ NOTHING = Hidden()
 
 def hidden_of(letter: DeadLetter) -> Hidden:
     """What the setting REDACT hides of this letter. Loads the payload, if it hides anything."""
-    return Hidden(True, repair.secrets_of(letter)) if settings.REDACT else NOTHING
+    return Hidden(True, secrets_of(letter)) if settings.REDACT else NOTHING
 
 
 def summary(letter: DeadLetter, hidden: Hidden) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _shown_body(letter: DeadLetter, body: bytes | memoryview | None, hidden: Hid
     """The body as it may be seen; what cannot be read as JSON has no places that the setting could name."""
     if body is None or not hidden.hides:
         return None if body is None else bytes(body)
-    record = repair.letter_record(letter)._replace(value=bytes(body))
+    record = letter_record(letter)._replace(value=bytes(body))
     payload = bodies.parsed(bodies.payload_of(record))
     shown = redaction.payload(payload)
     if shown == payload:

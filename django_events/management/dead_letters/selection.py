@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters
 from django_events.management import arguments
 from django_events.models import IS_OPEN, DeadLetter, State
 from django_events.models.dead_letters import SHOWN
@@ -50,7 +50,7 @@ def is_narrowed(options: Options) -> bool:
 
 def letters(options: Options) -> Letters:
     """The letters that match the filters. Raises CommandError for an id that no letter has."""
-    rows = DeadLetter.objects.using(repair.database())
+    rows = DeadLetter.objects.using(database_of_letters())
     conditions = [_of_state(options), _of_handler(options["handler"]), *_of_texts(options), *_of_times(options)]
     if options["ids"]:
         _check_ids(rows, options["ids"])

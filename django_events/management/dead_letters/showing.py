@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_events import cloudevents
 from django_events.consuming import repair
+from django_events.consuming.letters import database_of_letters, handler_of, letter_record
 from django_events.exceptions import DeclarationError, DecodeError
 from django_events.management.console import Console
 from django_events.management.dead_letters import facts
@@ -23,7 +24,7 @@ Pair = tuple[str, str | None]
 
 def run(options: dict[str, Any], console: Console) -> None:
     """Show the letter; raises CommandError if there is none of that id."""
-    letter = DeadLetter.objects.using(repair.database()).filter(pk=options["id"]).first()
+    letter = DeadLetter.objects.using(database_of_letters()).filter(pk=options["id"]).first()
     if letter is None:
         raise CommandError(
             f"No dead letter has the id {options['id']}. See: manage.py events dead-letters list --state all"
@@ -70,7 +71,7 @@ def _what_became_of_it(letter: DeadLetter, hidden: facts.Hidden) -> Iterator[Pai
 def _problem(letter: DeadLetter) -> str | None:
     """Why an open letter cannot be tried at all."""
     try:
-        repair.handler_of(letter)
+        handler_of(letter)
     except DeclarationError as error:
         return str(error) if letter.is_open else None
     return None
@@ -89,7 +90,7 @@ def _event(letter: DeadLetter, hidden: facts.Hidden) -> Iterator[Pair]:
     yield "position", f"partition {letter.partition}, offset {letter.offset:,}"
     yield "key", hidden.text(letter.key_text or "")
     try:
-        attributes = cloudevents.decode(repair.letter_record(letter))
+        attributes = cloudevents.decode(letter_record(letter))
     except DecodeError as error:
         yield "id", hidden.text(letter.event_id)
         yield "unreadable", hidden.text(str(error))
