@@ -11,7 +11,7 @@ from django_events.consuming.broadcast import Broadcast
 from django_events.exceptions import KafkaRefused
 from django_events.following import hub as hub_module
 from django_events.following import reader
-from django_events.following.reader import Change, Place
+from django_events.following.change import Change, Place
 from django_events.kafka import topics
 from django_events.kafka.following import TopicInKafka
 from django_events.kafka.record import Partition
@@ -40,7 +40,7 @@ def looked(place: Place, now: Any, **ends: tuple[int, int]) -> Change:
 
 def test_a_topic_that_was_never_shown_is_read_from_its_end_and_what_was_before_is_a_gap() -> None:
     hidden = looked(Place({}, {}), NO)
-    assert not hidden.is_one
+    assert not hidden.changes_anything
     both = TopicInKafka("a", frozenset([FIRST, SECOND]))
     shown = looked(hidden.place.copy(), both, first=(2, 7))
     assert shown.place.offsets == {FIRST: 7, SECOND: 0}

@@ -21,7 +21,7 @@ from django_events.following import callbacks, reader
 from django_events.following import hub as hub_module
 from django_events.following.gap import Gap
 from django_events.following.hub import Hub, hub
-from django_events.following.reader import Looks
+from django_events.following.looks import Looks
 from django_events.kafka import topics
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.testing import sending
