@@ -8,7 +8,7 @@ from typing import Any
 
 from django_events.consuming import letter_projection
 from django_events.consuming.failure_report import fingerprint
-from django_events.consuming.reading import mark_key
+from django_events.consuming.marks import mark_key
 from django_events.models import DeadLetter, Letter
 from tests.waiting import wait_for
 

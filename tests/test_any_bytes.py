@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from django_events import Batch, ConsumerGroup, Event, OnFailure, cloudevents
 from django_events.consuming import dead_letter
 from django_events.consuming.letter_headers import is_ours
+from django_events.consuming.marks import mark_of
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome
-from django_events.consuming.reading import mark_of
 from django_events.consuming.service import Service
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.trying import Trial

@@ -19,10 +19,11 @@ from django_events.consuming import attempt, sharing, slowness, trying
 from django_events.consuming.group import GroupThread
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.limits import Limits
+from django_events.consuming.marks import mark_of
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
 from django_events.consuming.queues import Queues
-from django_events.consuming.reading import mark_of, read_event
+from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work

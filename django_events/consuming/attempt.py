@@ -17,8 +17,8 @@ from django_events import crash_points, repeats, signals, tables
 from django_events.conf import settings
 from django_events.consuming.around import around, is_surrounded
 from django_events.consuming.calls import Noted
+from django_events.consuming.marks import mark_of
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
-from django_events.consuming.reading import mark_of
 from django_events.consuming.tracing import call_among, traced
 from django_events.consuming.transactions import check_unbroken, refusing_its_end, works
 from django_events.events import Event

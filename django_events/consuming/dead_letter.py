@@ -11,7 +11,7 @@ from django_events import cloudevents, redaction
 from django_events.consuming import bodies
 from django_events.consuming.failure_report import FailureReport, fingerprint
 from django_events.consuming.letter_headers import PREFIX, event_of, is_ours, number
-from django_events.consuming.reading import for_people, mark_key
+from django_events.consuming.marks import digest, for_people, mark_key
 from django_events.exceptions import DecodeError
 from django_events.failures import FailurePolicy
 from django_events.handlers import ConsumerGroup, Handler
@@ -117,9 +117,9 @@ def _letter(
     policy = handler.policy if handler else FailurePolicy()
     key = cloudevents.to_text(record.key)
     return Letter(
-        letter_key=_digest(about.get("id") or place, group, name),
+        letter_key=digest(about.get("id") or place, group, name),
         event_key=mark_key(identity, group, name),
-        queue_key=None if record.key is None else _digest(group, name, event.topic, key or ""),
+        queue_key=None if record.key is None else digest(group, name, event.topic, key or ""),
         topic=event.topic,
         group_name=group,
         handler=name,
@@ -151,10 +151,6 @@ def _identity(event: ReceivedRecord) -> tuple[tuple[str, str, str], str]:
     except DecodeError:
         return cloudevents.place_of(event), ""
     return cloudevents.identity(event, attributes), attributes.id or cloudevents.made_up_id(event, attributes)
-
-
-def _digest(*parts: str) -> uuid.UUID:
-    return uuid.UUID(bytes=cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in parts).digest())
 
 
 def _time_of(record: ReceivedRecord) -> datetime:

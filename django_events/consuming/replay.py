@@ -18,9 +18,10 @@ from django_events import cloudevents
 from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming.attempt import Attempt, attempt, database_of, outcome_of
 from django_events.consuming.failure_report import FailureReport, describe
+from django_events.consuming.marks import mark_key
 from django_events.consuming.outcome import Duplicate, Failed, Handled, Outcome
 from django_events.consuming.policy import POSTPONE
-from django_events.consuming.reading import first_record, mark_key, read_event
+from django_events.consuming.reading import first_record, read_event
 from django_events.consuming.trying import queue_name
 from django_events.exceptions import BatchItemError, DecodeError, IgnoreError
 from django_events.handlers import Delivery, Handler
