@@ -91,7 +91,7 @@ class Consumer:
         """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
         self._is_stopping = is_stopping
-        self._names: dict[str, str] = {}
+        self._topic_names = names.TopicNames()
         self._client, self._statistics = self._join()
 
     def _join(self) -> tuple[confluent_kafka.Consumer, Statistics]:
@@ -126,7 +126,7 @@ class Consumer:
             if error := polled.error():
                 self._note_error(error, polled.topic(), polled.partition())
             else:
-                self._fetched.append(received(polled, self._topic_of(polled)))
+                self._fetched.append(received(polled, self._topic_names[polled.topic()]))
         return self._take_fetched()
 
     def _replace_client(self) -> None:
@@ -167,14 +167,6 @@ class Consumer:
             if record.partition not in self._paused:
                 return self._fetched.pop(at)
         return None
-
-    def _topic_of(self, polled: confluent_kafka.Message) -> str:
-        """The topic's name here. Kept, because a setting is not read for nothing."""
-        wire_name = polled.topic()
-        name = self._names.get(wire_name)
-        if name is None:
-            name = self._names[wire_name] = names.off_wire(wire_name)
-        return name
 
     @property
     def member_id(self) -> str:

@@ -66,7 +66,7 @@ class Follower:
         self._hangs = False
         self._client = clients.make(confluent_kafka.Consumer, options | self._statistics.options)
         self._admin, self._last_error = topics.client()
-        self._names: dict[str, str] = {}
+        self._topic_names = names.TopicNames()
         self._assigned: frozenset[Partition] = frozenset()
         _followers.add(self)
 
@@ -140,13 +140,13 @@ class Follower:
             return None
         error = polled.error()
         if error is None:
-            return received(polled, self._topic_of(polled.topic()))
+            return received(polled, self._topic_names[polled.topic()])
         if error.code() == KafkaError._FATAL or error.fatal():
             raise ConsumerFailed(f"{self._who} cannot go on with this client: {error}")
         if polled.topic() is None or polled.partition() is None or polled.partition() < 0:
             self._troubles.say_once((error.code(),), f"{self._who} has trouble: {error.str()}. It goes on")
             return None
-        partition = Partition(self._topic_of(polled.topic()), polled.partition())
+        partition = Partition(self._topic_names[polled.topic()], polled.partition())
         if error.code() == KafkaError._PARTITION_EOF:
             return AtEnd(partition)
         if error.code() in _NOT_THERE:
@@ -166,13 +166,6 @@ class Follower:
         """Keep the clients for ever. To destroy them may hang, in a child process and where one of them does."""
         for client in (self._client, self._admin):
             clients.never_destroy(client)
-
-    def _topic_of(self, wire_name: str) -> str:
-        """The topic's name here. Kept, because a setting is not read for nothing."""
-        name = self._names.get(wire_name)
-        if name is None:
-            name = self._names[wire_name] = names.off_wire(wire_name)
-        return name
 
 
 _NOT_THERE = frozenset(

@@ -83,6 +83,15 @@ def off_wire(wire_name: str) -> str:
     return wire_name.removeprefix(settings.PREFIX)
 
 
+class TopicNames(dict[str, str]):
+    """Names of topics here, by their names in Kafka: ``off_wire`` for whoever asks for each record. The setting is read
+    once for each topic. Not thread-safe."""
+
+    def __missing__(self, wire_name: str) -> str:
+        name = self[wire_name] = off_wire(wire_name)
+        return name
+
+
 def _check_characters(kind: str, name: object) -> str:
     if not isinstance(name, str):
         raise DeclarationError(f"The {kind} name must be a text, not {name!r}.")
