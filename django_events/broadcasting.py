@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-from django_events import calling, handlers
+from django_events import calling
 from django_events.calling import Batch
+from django_events.declaring import check_callable, check_name, check_options, check_topics
 from django_events.exceptions import DeclarationError
 from django_events.failures import OnFailure, failure_policy
 from django_events.following.gap import Gap
@@ -78,11 +79,11 @@ def broadcast(
     Raises DeclarationError.
     """
     where = f"A handler {OF}"
-    handlers.check_topics(where, topics)
-    handlers.check_options(where, options, BroadcastOptions)
+    check_topics(where, topics)
+    check_options(where, options, BroadcastOptions)
     on_gap, timeout = options.get("on_gap"), options.get("timeout")
     if on_gap is not None:
-        handlers.check_callable(on_gap, OF)
+        check_callable(on_gap, OF)
     policy = failure_policy(
         where,
         on_failure=OnFailure.DISCARD,
@@ -93,8 +94,8 @@ def broadcast(
     how = calling.calling(where, batch=batch, concurrency=None, ordered=True, shared_transaction=None, using=None)
 
     def declare(function: Function[Any]) -> Function[Any]:
-        handlers.check_callable(function, OF)
-        name = _free_name(handlers.check_name(options.get("name"), function, OF), function)
+        check_callable(function, OF)
+        name = _free_name(check_name(options.get("name"), function, OF), function)
         handler = Handler(
             name=name,
             group="",

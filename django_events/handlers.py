@@ -1,8 +1,6 @@
 """Handlers and consumer groups: who handles the events of which topics, and with which promise."""
 
-import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -10,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from django_events import calling, tables
 from django_events.calling import Batch, Calling
+from django_events.declaring import check_callable, check_name, check_options, check_topics
 from django_events.events import Event
 from django_events.exceptions import DeclarationError
 from django_events.failures import FailurePolicy, OnFailure, failure_policy
@@ -24,8 +23,6 @@ Decorator: TypeAlias = Callable[[Function[A]], Function[A]]
 BatchFunction: TypeAlias = Callable[[list[Event[A]]], None]
 BatchDecorator: TypeAlias = Callable[[BatchFunction[A]], BatchFunction[A]]
 Start: TypeAlias = Literal["earliest", "latest"] | datetime
-
-_LEGAL_HANDLER = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 class Delivery(Enum):
@@ -331,46 +328,6 @@ def _calling(where: str, options: HandlerOptions, batch: Batch | None) -> Callin
 def _otherwise(letters_of: str | None) -> OnFailure:
     """What follows a failure where the handler does not say."""
     return OnFailure.BLOCK if letters_of or tables.there_are_none() else OnFailure.RETRY_LATER
-
-
-def check_topics(where: str, topics: tuple[Topic[Any], ...]) -> None:
-    """Raise DeclarationError unless a handler can be declared for these; ``where`` names it."""
-    wrong = [topic for topic in topics if not isinstance(topic, Topic)]
-    if wrong or not topics:
-        given = repr(wrong[0]) if wrong else "no topic"
-        raise DeclarationError(f"{where} is declared for {given}; give it a Topic.")
-
-
-def check_options(where: str, options: Mapping[str, object], kind: type) -> None:
-    """Raise DeclarationError for an option that this kind of options does not have."""
-    known = kind.__annotations__
-    if unknown := sorted(set(options) - set(known)):
-        raise DeclarationError(
-            f"{where} is declared with {unknown[0]}=, which is no option. Use batch, {', '.join(known)}."
-        )
-
-
-def check_name(name: object, function: object, of: str) -> str:
-    """The handler's name, or else its function's, if a handler may have it; raise DeclarationError if not."""
-    name = name or getattr(function, "__name__", "")
-    if not isinstance(name, str) or not _LEGAL_HANDLER.fullmatch(name):
-        raise DeclarationError(
-            f"The handler {function!r} {of} has the name {name!r}. "
-            "Give it name= with 1 to 200 letters, digits, '.', '_' or '-'."
-        )
-    return name
-
-
-def check_callable(function: object, of: str) -> None:
-    """Raise DeclarationError unless a handler can be this."""
-    if not callable(function):
-        raise DeclarationError(f"A handler {of} is {function!r:.80}; decorate a function.")
-    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(is_kind(function) for is_kind in kinds):
-        raise DeclarationError(
-            f"The handler {function!r} {of} is a coroutine or generator function, which nobody would "
-            "run. Make it a plain function; call asyncio.run() or async_to_sync() in it."
-        )
 
 
 def _letters_of(where: str, options: HandlerOptions) -> str | None:
