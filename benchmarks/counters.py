@@ -17,7 +17,7 @@ OWN_LOOK = "benchmark_looks"
 """A name in each statement of ours, by which it is not counted."""
 
 STATEMENTS = f"""
-    SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements
+    SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(wal_bytes), 0)::bigint FROM pg_stat_statements
     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query NOT LIKE '%{OWN_LOOK}%'
 """
 DEAD_TUPLES = f"SELECT coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint AS {OWN_LOOK} FROM pg_stat_user_tables"
@@ -41,13 +41,16 @@ class Counts:
     """Bytes, of the whole server."""
     dead_tuples: int
     """Rows that were updated or deleted."""
+    wal_of_statements: int | None = None
+    """Bytes of the log that the statements of this database wrote, without what ends their transactions; None as
+    ``statements``. For a server that others use at the same time."""
 
     def since(self, before: "Counts") -> "Counts":
-        known = self.statements is not None and before.statements is not None
         return Counts(
-            (self.statements or 0) - (before.statements or 0) if known else None,
+            _difference(self.statements, before.statements),
             self.wal - before.wal,
             self.dead_tuples - before.dead_tuples,
+            _difference(self.wal_of_statements, before.wal_of_statements),
         )
 
 
@@ -62,8 +65,8 @@ def can_count_statements(connection: Connection) -> bool:
 def counts(connection: Connection) -> Counts:
     """The counters of the connection's database. Those of open connections may still lag behind."""
     connection.execute(f"SELECT pg_stat_clear_snapshot() AS {OWN_LOOK}")
-    statements = int(_one(connection, STATEMENTS)) if _one(connection, HAS_STATEMENTS) else None
-    return Counts(statements, int(_one(connection, WAL)), int(_one(connection, DEAD_TUPLES)))
+    statements, their_wal = _row(connection, STATEMENTS) if _one(connection, HAS_STATEMENTS) else (None, None)
+    return Counts(statements, int(_one(connection, WAL)), int(_one(connection, DEAD_TUPLES)), their_wal)
 
 
 def wait_for_others(connection: Connection, timeout: float = 30.0) -> None:
@@ -74,10 +77,18 @@ def wait_for_others(connection: Connection, timeout: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def _difference(after: int | None, before: int | None) -> int | None:
+    return None if after is None or before is None else after - before
+
+
 def _one(connection: Connection, sql: str) -> Any:
+    return _row(connection, sql)[0]
+
+
+def _row(connection: Connection, sql: str) -> tuple[Any, ...]:
     row = connection.execute(sql).fetchone()
     assert row
-    return row[0]
+    return row
 
 
 def servers_cpu(database: str, bootstrap_servers: str) -> dict[str, float]:

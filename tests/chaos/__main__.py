@@ -119,7 +119,7 @@ def _caught(parts: Parts, bug: Planted, first_seed: int, folder: Path) -> tuple[
     """In which seed the bug was caught, and by which rules."""
     for number in range(bug.seeds):
         result = _one(parts, first_seed + number, bug.scenario, folder, keep=False, planted=bug.name)
-        if result.violations:
+        if bug.by & result.violations.keys():
             return number + 1, [*result.violations]
     return None, []
 

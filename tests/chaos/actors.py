@@ -10,6 +10,9 @@ from tests.chaos.facts import Began, Ended
 from tests.chaos.history import History
 from tests.processes import Process
 
+TOO_LATE = "did not end in time"
+"""What ``consume`` says if it does not wait any longer when it is to stop."""
+
 
 class Actor:
     """One of them, with a name that outlives its processes. ``end`` it."""
@@ -70,7 +73,10 @@ class Actor:
         """Note that its process has ended, if it has and nobody has noted it; whether that is so."""
         if self._process is None or (code := self._process.code) is None:
             return False
-        self._history.note(Ended(actor=self.name, process=self._process.pid, code=code, wanted=self.end_was_wanted))
+        too_late = TOO_LATE in self._process.output
+        self._history.note(
+            Ended(actor=self.name, process=self._process.pid, code=code, wanted=self.end_was_wanted, too_late=too_late)
+        )
         self._process = None
         return True
 

@@ -2,7 +2,7 @@
 process when the node that it asks goes away (an assertion about its queues fails).
 
 usage: python -m tests.chaos.asking SERVERS coordinator GROUP | limit TOPIC BYTES | unlimit TOPIC
-                                          | create TOPIC PARTITIONS
+                                          | create TOPIC PARTITIONS | forget PREFIX
 """
 
 import subprocess
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"{_coordinator(admin, name)}\n")
         elif question == "create":
             _create(admin, name, int(more[0]))
+        elif question == "forget":
+            _forget(admin, name)
         else:
             _set_limit(admin, name, more[0] if more else None)
     except (KafkaException, ValueError) as error:
@@ -56,6 +58,13 @@ def _create(admin: AdminClient, topic: str, partitions: int) -> None:
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # then an earlier question had its effect
             raise
+
+
+def _forget(admin: AdminClient, prefix: str) -> None:
+    """Delete the topics whose names begin so."""
+    found = [topic for topic in admin.list_topics(timeout=5).topics if topic.startswith(prefix)]
+    for answer in admin.delete_topics(found, request_timeout=15).values() if found else ():
+        answer.result()
 
 
 def _set_limit(admin: AdminClient, topic: str, value: str | None) -> None:

@@ -1,12 +1,13 @@
 """A history, arranged so that rules find what they ask for. Knows no rule."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from tests.chaos.facts import (
     ABSENT,
     DATABASE,
+    FALTERING,
     KAFKA,
     AnyFact,
     Buried,
@@ -34,6 +35,9 @@ AFTERMATH = 15.0
 kill of a member these are its session (6 s), the new process's start, and two rebalances, before each of which what
 runs may finish."""
 
+MEMBERSHIP = 6.0
+"""Seconds that a server falters at least before anything is left of it afterwards: then sessions end."""
+
 Name = TypeVar("Name")
 Kind = TypeVar("Kind")
 
@@ -52,11 +56,14 @@ class Evidence:
         self.faults = list(self.all(Fault))
         self.absent_until = {topic: each.until for each in self.faults if each.kind == ABSENT for topic in each.hits}
         """By topic that Kafka lacked: since when it has been there."""
+        self.falterings = [each for each in self.faults if each.kind == FALTERING]
+        """When a server could not do the plainest, whoever asked."""
         self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
         self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
         self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
+        self.sent_by = _grouped((fact.event, fact) for fact in self.all(Sent))
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
         self.handled_at = {(fact.handler, fact.place): fact.at for fact in reversed([*self.all(Handled)])}
         self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
@@ -66,7 +73,8 @@ class Evidence:
             self.actors_of[fact.handler.partition("/")[0]].add(fact.actor)
         self.letters = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Buried))
         self.kept = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Kept))
-        self.raised = {(fact.handler, fact.place, fact.process) for fact in self.all(Raised)}
+        self.failed = _grouped((fact.handler, fact.event) for fact in self.all(Raised))
+        """The events with which each handler has failed."""
         self.raised_at = _grouped(((fact.handler, str(fact.process)), fact) for fact in self.all(Raised))
 
     def was_left_unfinished(self, event: str) -> bool:
@@ -128,9 +136,24 @@ class Evidence:
         ends = [phase.at for phase in phases[1:]] + [float("inf")]
         return [(phase.at, end) for phase, end in zip(phases, ends, strict=True) if phase.name == name]
 
+    def faltered(self, begin: float, end: float) -> float:
+        """For how many seconds of this time a server could not do the plainest."""
+        seconds, counted = 0.0, begin
+        for each in self.falterings:
+            since, until = max(each.at, counted), min(each.until, end)
+            if until > since:
+                seconds += until - since
+                counted = until
+        return seconds
+
     def was_hit(self, actor: str, begin: float, end: float) -> bool:
         """Whether a fault hit this actor in this time."""
         return any(fault.at <= end and begin <= fault.until and actor in fault.hits for fault in self.faults)
+
+    def has_raised(self, before: Handling, again: Handling) -> bool:
+        """Whether the handler has failed with this event between two calls, the first of which was in this process."""
+        failures = self.raised_at.get((before.handler, str(before.process)), [])
+        return any(each.place == before.place and before.at <= each.at <= again.at for each in failures)
 
     def was_rolled_back(self, before: Handling, again: Handling) -> bool:
         """Whether the handler has failed with another event in between: it had shared its transaction."""
@@ -140,10 +163,19 @@ class Evidence:
 
     def is_explained(self, actors: Iterable[str], begin: float, end: float) -> bool:
         """Whether a fault hit one of the actors, or what all of them use, so that it shows in this time."""
-        hit = {*actors, KAFKA, DATABASE}
+        return self.was_broken({*actors, KAFKA, DATABASE}, begin, end)
+
+    def was_broken(self, things: Collection[str], begin: float, end: float) -> bool:
+        """Whether a fault hit one of these actors or servers so that it shows in this time."""
         return any(
-            fault.at <= end and begin <= fault.until + AFTERMATH and hit & {*fault.hits} for fault in self.faults
+            fault.at <= end and begin <= _shows_until(fault) and not {*things}.isdisjoint(fault.hits)
+            for fault in self.faults
         )
+
+
+def _shows_until(fault: Fault) -> float:
+    is_short = fault.kind == FALTERING and fault.until - fault.at < MEMBERSHIP
+    return fault.until if is_short else fault.until + AFTERMATH
 
 
 def _grouped(pairs: Iterable[tuple[Name, Kind]]) -> dict[Name, list[Kind]]:

@@ -50,6 +50,8 @@ class Ended(Fact, frozen=True):
     code: int
     wanted: bool
     """Whether the run has killed or stopped it."""
+    too_late: bool = False
+    """Whether it has said that its stop took too long, as when a client of Kafka hangs: then it ends with code 1."""
 
 
 class Fault(Fact, frozen=True):
@@ -66,6 +68,12 @@ KAFKA, DATABASE = "kafka", "database"
 
 ABSENT = "absent"
 """The kind of the fault that Kafka lacks a topic for which there are events."""
+
+FALTERING = "faltering"
+"""The kind of what nobody has done on purpose: a server could not do the plainest for a while."""
+
+REFUSE = "refuse"
+"""The kind of the fault that Kafka refuses large batches of a topic."""
 
 DIVIDE = "divide"
 """The kind of the fault that one node of Kafka is cut off from the others."""
@@ -162,6 +170,9 @@ class Handling(Fact, frozen=True):
     handler: str
     event: str
     place: Place
+    key: str | None = None
+    body: str | None = None
+    """As the handler was given them; None where that is not known."""
 
 
 class Raised(Fact, frozen=True):

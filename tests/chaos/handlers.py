@@ -102,7 +102,11 @@ def _note_failure(event: AnyEvent) -> None:
 
 
 def _note_call(event: AnyEvent) -> None:
-    note(Handling(handler=witness.name_of(event), event=event.id, place=witness.place_of(event)))
+    body = (event.data or b"").decode()
+    call = Handling(
+        handler=witness.name_of(event), event=event.id, place=witness.place_of(event), key=event.key, body=body
+    )
+    note(call)
 
 
 def _leave_trace(event: AnyEvent) -> None:

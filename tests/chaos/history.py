@@ -14,7 +14,8 @@ FILE = "CHAOS_HISTORY"
 
 
 class History:
-    """The file. Thread-safe and safe among processes: each call is one write, so a SIGKILL loses no line of it."""
+    """The file. Thread-safe and safe among processes: each call is one write, so a SIGKILL loses no line of it, but for
+    the last, of which it may leave a part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,7 +23,7 @@ class History:
 
     def note(self, *facts: AnyFact) -> None:
         """Append the facts."""
-        os.write(self._file, b"".join(_encode(fact) + b"\n" for fact in facts))
+        os.write(self._file, b"".join(b"\n" + _encode(fact) for fact in facts) + b"\n")
 
     def read(self) -> list[AnyFact]:
         """All facts so far, in the order of their time."""
@@ -45,7 +46,7 @@ def _of_this_process() -> History | None:
 
 def read_history(path: Path) -> list[AnyFact]:
     """The facts of a file, in the order of their time."""
-    return _sorted(_decoder.decode(line) for line in path.read_bytes().splitlines())
+    return _sorted(_decoder.decode(line) for line in path.read_bytes().split(b"\n") if line.endswith(b"}"))
 
 
 def _sorted(facts: Iterable[AnyFact]) -> list[AnyFact]:

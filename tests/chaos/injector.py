@@ -9,13 +9,12 @@ import psycopg
 from tests.broker import Broker
 from tests.chaos.actors import Actor
 from tests.chaos.asking import ask
-from tests.chaos.facts import ABSENT, DATABASE, DIVIDE, KAFKA, Fault
+from tests.chaos.facts import ABSENT, DATABASE, DIVIDE, KAFKA, REFUSE, Fault
 from tests.chaos.history import History
 from tests.chaos.parts import Parts
 from tests.chaos.plan import Planned
 from tests.chaos.scenario import LATE, PARTITIONS
 from tests.services.proxy import Condition
-from tests.waiting import wait_for
 
 Mend = Callable[[], bool | None]
 """False if it is not mended yet, and is to be tried again."""
@@ -144,11 +143,9 @@ class Injector:
         done = ask(self._broker.bootstrap_servers, "limit", topic, str(REFUSED_ABOVE)) is not None
         return (KAFKA,), self._topic if done else "no answer", self._refuse_no_longer
 
-    def _refuse_no_longer(self) -> None:
-        topic = self._broker.prefix + self._topic
-        wait_for(  # Kafka may be coming back
-            lambda: ask(self._broker.bootstrap_servers, "unlimit", topic) is not None, timeout=180.0
-        )
+    def _refuse_no_longer(self) -> bool:
+        """False if Kafka, which may be coming back, has not answered."""
+        return ask(self._broker.bootstrap_servers, "unlimit", self._broker.prefix + self._topic) is not None
 
     def _absent(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         return (LATE,), "", self.create_late  # nobody has made it yet
@@ -164,7 +161,7 @@ class Injector:
         "coordinator": _coordinator,
         "quorum": _broker_,
         "database": _database,
-        "refuse": _refuse,
+        REFUSE: _refuse,
         ABSENT: _absent,
         DIVIDE: _divide,
     }

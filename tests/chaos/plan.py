@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.facts import ABSENT, DIVIDE
+from tests.chaos.facts import ABSENT, DIVIDE, REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ KINDS: Mapping[str, Kind] = {
     "coordinator": Kind(3, 1, 6, shared=True),
     "quorum": Kind(2, 3, 7, shared=True),
     "database": Kind(2, 0.1, 3, shared=True),
-    "refuse": Kind(2, 1, 4, shared=True),
+    REFUSE: Kind(2, 1, 4, shared=True),
     ABSENT: Kind(0, 0, 0),
     DIVIDE: Kind(0, 4, 12),
 }

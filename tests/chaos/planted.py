@@ -27,9 +27,13 @@ class Planted:
     """The run in which it shows."""
     seeds: int
     """Within how many seeds the checker must have caught it."""
+    by: frozenset[str]
+    """The rules that it breaks. Others may be broken besides, as by a machine that is busy; that does not count."""
 
 
 BUGS: dict[str, Planted] = {}
+
+ORDER = ("locked_aggregates_keep_their_order", "later_transactions_do_not_overtake")
 
 
 def plant(name: str) -> None:
@@ -37,13 +41,13 @@ def plant(name: str) -> None:
     BUGS[name].plant()
 
 
-def _bug(scenario: Scenario, seeds: int = 3) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Declare a bug; its docstring says what it is."""
+def _bug(scenario: Scenario, *rules: str, seeds: int = 3) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Declare a bug that breaks these rules; its docstring says what it is."""
 
     def declare(function: Callable[[], None]) -> Callable[[], None]:
         name = function.__name__.strip("_").replace("_", "-")
         what = (function.__doc__ or "").strip()
-        BUGS[name] = Planted(name=name, what=what, plant=function, scenario=scenario, seeds=seeds)
+        BUGS[name] = Planted(name=name, what=what, plant=function, scenario=scenario, seeds=seeds, by=frozenset(rules))
         return function
 
     return declare
@@ -52,7 +56,7 @@ def _bug(scenario: Scenario, seeds: int = 3) -> Callable[[Callable[[], None]], C
 # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@_bug(Scenario(kinds=("kill", "quorum", "broker"), settles_within=20.0))
+@_bug(Scenario(kinds=("kill", "quorum", "broker"), settles_within=20.0), "committed_events_are_delivered", *ORDER)
 def _deleted_before_acknowledged() -> None:
     """Rows are deleted as soon as the producer has been given them."""
     from django_events.kafka.producer import Deliveries, Producer
@@ -66,7 +70,7 @@ def _deleted_before_acknowledged() -> None:
     Producer.send = send  # type: ignore[method-assign]
 
 
-@_bug(CALM)
+@_bug(CALM, "what_is_gone_is_not_sent_again", "duplicate_records_are_explained")
 def _no_lanes() -> None:
     """No lane is ever locked."""
     from django_events.models.outbox import LaneManager, OutgoingEvent
@@ -78,7 +82,7 @@ def _no_lanes() -> None:
     LaneManager.lock = lock  # type: ignore[method-assign]
 
 
-@_bug(CALM)
+@_bug(CALM, *ORDER)
 def _rows_instead_of_lanes() -> None:
     """Rows are locked and skipped one by one, not lanes as a whole."""
     from django_events.models.outbox import OutgoingEvent, OutgoingEventManager
@@ -95,7 +99,7 @@ def _rows_instead_of_lanes() -> None:
     OutgoingEventManager.read = read_unlocked  # type: ignore[method-assign]
 
 
-@_bug(Scenario(kinds=("refuse", "quorum"), rate=40.0, settles_within=40.0))
+@_bug(Scenario(kinds=("refuse", "quorum"), rate=40.0, settles_within=40.0), *ORDER)
 def _producing_on_after_a_failure() -> None:
     """After Kafka has refused a batch the producer goes on with the next."""
     from django_events.kafka import config
@@ -108,7 +112,7 @@ def _producing_on_after_a_failure() -> None:
     config.producer_options = not_gapless
 
 
-@_bug(CALM)
+@_bug(CALM, "calm_events_arrive_promptly")
 def _wake_up_lost() -> None:
     """A lane leaves the set of waiting lanes when its rows are sent, and what was committed meanwhile with it."""
     from django_events.producing.courier import Courier
@@ -131,7 +135,7 @@ def _wake_up_lost() -> None:
     Courier.send = send_and_remove  # type: ignore[method-assign]
 
 
-@_bug(CALM)
+@_bug(CALM, "calm_events_arrive_promptly")
 def _one_hook_a_transaction() -> None:
     """Only the first event of a transaction registers a hook, which its savepoint may take along."""
     from django.db import connections
@@ -152,7 +156,7 @@ def _one_hook_a_transaction() -> None:
     produce._wake_after_commit = first_only
 
 
-@_bug(CALM)
+@_bug(CALM, "committed_events_are_delivered", *ORDER)
 def _id_floor() -> None:
     """A lane is read from above the highest id that was ever read from it."""
     from django_events.models.outbox import OutgoingEventManager
@@ -168,7 +172,7 @@ def _id_floor() -> None:
     OutgoingEventManager.read = read_above  # type: ignore[method-assign]
 
 
-@_bug(Scenario(kinds=(ABSENT,), faults=3.0))
+@_bug(Scenario(kinds=(ABSENT,), faults=3.0), "what_is_held_back_is_not_set_aside")
 def _lacked_topic_refused() -> None:
     """Events of a topic that Kafka lacks are set aside, as if it had refused them."""
     from django_events.producing.courier import Courier, Sending
@@ -192,7 +196,11 @@ def _lacked_topic_refused() -> None:
 # ── handling ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@_bug(Scenario(kinds=("quorum", "broker", "kill"), settles_within=40.0))
+@_bug(
+    Scenario(kinds=("quorum", "broker", "kill"), settles_within=40.0),
+    "offsets_pass_only_finished_records",
+    "a_keys_events_are_handled_in_turn",
+)
 def _offset_before_dead_letter() -> None:
     """An offset may pass a record as soon as the producer has been given its dead letter."""
     from django_events.consuming.letter_writer import LetterWriter
@@ -214,7 +222,7 @@ def _offset_before_dead_letter() -> None:
     LetterWriter.submit = submit_and_go_on  # type: ignore[method-assign]
 
 
-@_bug(CALM)
+@_bug(CALM, "every_handler_handles_every_event", "offsets_pass_only_finished_records")
 def _mark_outside_of_the_transaction() -> None:
     """The mark that an event is processed is committed before its handler is called."""
     from django.db import transaction
@@ -235,7 +243,7 @@ def _mark_outside_of_the_transaction() -> None:
     Attempt._exactly_once = in_two_transactions  # type: ignore[method-assign]
 
 
-@_bug(CALM)
+@_bug(CALM, "a_keys_events_are_handled_in_turn")
 def _keys_without_turns() -> None:
     """Each record has a queue of its own, whatever its key."""
     from django_events.consuming import queues, trying
@@ -246,7 +254,7 @@ def _keys_without_turns() -> None:
     queues.queue_name = trying.queue_name = name_of_its_own  # type: ignore[attr-defined]
 
 
-@_bug(CALM)
+@_bug(CALM, "offsets_pass_only_finished_records")
 def _offsets_by_partition_number() -> None:
     """Progress is kept by the number of a partition, whatever its topic."""
     from django_events.kafka.consumer import Consumer

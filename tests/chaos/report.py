@@ -13,6 +13,7 @@ def write_runs(page: Path, results: Sequence[Result]) -> None:
     """The table of a long run."""
     seeds = sorted(result.seed for result in results)
     faults = sum((Counter(result.faults) for result in results), Counter[str]())
+    falterings = sum(result.falterings for result in results)
     violations = sum((Counter(result.violations) for result in results), Counter[str]())
     rows = {
         "Seeds": f"{len(seeds)} ({seeds[0]} to {seeds[-1]})",
@@ -22,6 +23,7 @@ def write_runs(page: Path, results: Sequence[Result]) -> None:
         "Effects of handlers": f"{sum(result.effects for result in results):,}",
         "Dead letters": f"{sum(result.letters for result in results):,}",
         "Faults": f"{faults.total():,}: {_listed(faults)}",
+        "Times that a server could not do the plainest for more than a second": f"{falterings:,}",
         "Longest time from the last fault until all was at rest": _longest(results),
         "Violations": _listed(violations) or "none",
     }

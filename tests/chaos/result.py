@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import AnyFact, Fault, Settled
+from tests.chaos.facts import FALTERING, AnyFact, Settled
 from tests.chaos.timeline import timeline
 from tests.chaos.violation import Violation
 
@@ -32,6 +32,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters in the table."""
     faults: dict[str, int]
     """Number of faults by kind."""
+    falterings: int
+    """How often a server could not do the plainest for more than a second."""
     settled: float | None
     """Seconds from the last fault until all was at rest."""
     violations: dict[str, int]
@@ -67,7 +69,8 @@ def summed_up(
         records=len(evidence.records),
         effects=sum(map(len, evidence.effects.values())),
         letters=sum(map(len, evidence.kept.values())),
-        faults=dict(Counter(fact.kind for fact in facts if isinstance(fact, Fault))),
+        faults=dict(Counter(fault.kind for fault in evidence.faults if fault.kind != FALTERING)),
+        falterings=len(evidence.falterings),
         settled=next((fact.seconds for fact in evidence.all(Settled)), None),
         violations=dict(Counter(violation.rule for violation in violations)),
         told=tuple(_told(facts, violations)),
@@ -86,6 +89,7 @@ def broken_off(seed: int, planted: str, history: Path, why: str, seconds: float)
         effects=0,
         letters=0,
         faults={},
+        falterings=0,
         settled=None,
         violations={"broken off": 1},
         told=(why,),

@@ -119,7 +119,7 @@ class SmallRun:
         groups = topics_by_group(self.history.read())
         rest = Rest(self.broker.bootstrap_servers, self.broker.prefix, self.database_url, groups)
         started = time.monotonic()
-        while left := self._still_left(rest):
+        while left := self._still_left(rest) or self._still_left(rest):  # a handler may have sent between two looks
             if time.monotonic() - started > SETTLES_WITHIN:
                 self.history.note(Unsettled(left=left))
                 break
@@ -134,6 +134,8 @@ class SmallRun:
             actor.note_end()
             actor.wish_end()
         wait_for(lambda: not any(actor.runs for actor in self._actors.values()))
+        for actor in self._actors.values():
+            actor.note_end()
         groups = topics_by_group(self.history.read())
         gather(self.history, self.broker, self.database_url, groups)
         facts = self.history.read()

@@ -147,7 +147,7 @@ class _Node(KafkaNode):
         self._doors = doors
         self._voters = ",".join(f"{each}@127.0.0.1:{its.advertised_controller}" for each, its in ports.items())
         self._ports = ports[number]
-        super().__init__(folder, f"127.0.0.1:{self._ports.port}", cluster_id, heap="256m")
+        super().__init__(folder, f"127.0.0.1:{self._ports.port}", cluster_id, heap="512m")
 
     def properties(self) -> Mapping[str, object]:
         listeners = {"NODES": self.address} | {_listener(door): f"127.0.0.1:{door.port}" for door in self._doors}

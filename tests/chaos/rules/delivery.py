@@ -3,8 +3,14 @@
 from collections.abc import Iterator
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import Aborted, Committed, Delivered, Intent
+from tests.chaos.facts import REFUSE, Aborted, Committed, Delivered, Intent
 from tests.chaos.violation import Violation
+
+LARGE = 2_000
+"""Bytes; what Kafka refuses for a while has more."""
+
+REFUSED_FOR = 5.0
+"""Seconds until all nodes have heard that it is not refused any more."""
 
 PROMPTLY = 5.0
 """Seconds within which a committed event is in Kafka while nothing is broken."""
@@ -45,7 +51,7 @@ def records_are_as_written(evidence: Evidence) -> Iterator[Violation]:
 
 def calm_events_arrive_promptly(evidence: Evidence) -> Iterator[Violation]:
     """While nothing is broken and no catch-up runs, a committed event whose topic Kafka has is acknowledged within 5
-    seconds."""
+    seconds. Those do not count in which a server could not do the plainest for anybody."""
     calm = evidence.phases("calm")
     for event in sorted(evidence.saved & evidence.intents.keys()):
         intent = evidence.intents[event]
@@ -55,7 +61,8 @@ def calm_events_arrive_promptly(evidence: Evidence) -> Iterator[Violation]:
             continue
         if committed < evidence.absent_until.get(intent.topic, 0.0):
             continue
-        took = evidence.deliveries[event][0].at - committed
+        arrived = evidence.sent_by[event][0].at if event in evidence.sent_by else evidence.deliveries[event][0].at
+        took = arrived - committed - evidence.faltered(committed, arrived)
         if took > PROMPTLY and committed + PROMPTLY <= end:
             yield Violation(
                 what=f"event {event} arrived {took:.1f} s after its commit, though nothing was broken", events=(event,)
@@ -67,6 +74,18 @@ def what_is_held_back_is_not_set_aside(evidence: Evidence) -> Iterator[Violation
     for event in sorted(evidence.set_aside & evidence.intents.keys()):
         if (topic := evidence.intents[event].topic) in evidence.absent_until:
             yield Violation(what=f"event {event} was set aside, though Kafka only lacked {topic}", events=(event,))
+
+
+def only_what_kafka_refuses_is_set_aside(evidence: Evidence) -> Iterator[Violation]:
+    """An event that was set aside is large, and somebody tried to send it while Kafka refused such of its topic."""
+    refusals = [fault for fault in evidence.faults if fault.kind == REFUSE]
+    for event in sorted(evidence.set_aside & evidence.intents.keys()):
+        intent = evidence.intents[event]
+        tries = [each.at for each in evidence.sendings.get(event, [])]
+        was_refused = any(each.at <= at <= each.until + REFUSED_FOR for each in refusals for at in tries)
+        if intent.topic not in evidence.absent_until and not (was_refused and len(intent.body) >= LARGE):
+            what = f"event {event} of {len(intent.body)} bytes was set aside, though Kafka did not refuse it"
+            yield Violation(what=what, events=(event,))
 
 
 def _difference(intent: Intent, record: Delivered) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import Delivered, Sending
+from tests.chaos.facts import DATABASE, Delivered, Sending
 from tests.chaos.violation import Violation
 
 SLOW = 0.5
@@ -26,6 +26,19 @@ def duplicate_records_are_explained(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(what=what, events=(event,))
 
 
+def what_is_gone_is_not_sent_again(evidence: Evidence) -> Iterator[Violation]:
+    """Who ends a round has the event's lane from its reading until it is committed that the row is gone. So from the
+    sending on nobody else sends the event, but one that has lost its connection to the database and does not know."""
+    for event, ends in sorted(evidence.sent_by.items()):
+        sendings = evidence.sendings.get(event, [])
+        for end in ends:
+            begin = max((each.at for each in sendings if each.process == end.process and each.at <= end.at), default=0)
+            later = [each for each in sendings if begin and each.at > begin]
+            if any(not evidence.was_broken({each.actor, DATABASE}, each.at, each.at) for each in later):
+                yield Violation(what=f"event {event} was sent again after it was sent for good", events=(event,))
+                break
+
+
 def _was_slow(sendings: Sequence[Sending], records: Sequence[Delivered]) -> bool:
     """Whether Kafka had not even got the record for a good part of the time that a sender waits at least."""
     return bool(sendings) and records[0].at - sendings[0].at > SLOW
@@ -36,7 +49,7 @@ def repeated_calls_are_explained(evidence: Evidence) -> Iterator[Violation]:
     or a fault hit a process of its group: then partitions move, and back, with what is handled out of order."""
     for (handler, _), calls in evidence.calls.items():
         for before, again in pairwise(calls):
-            if (handler, before.place, before.process) in evidence.raised or evidence.was_rolled_back(before, again):
+            if evidence.has_raised(before, again) or evidence.was_rolled_back(before, again):
                 continue
             if not evidence.is_explained(evidence.actors_of[handler.partition("/")[0]], before.at, again.at):
                 what = f"{handler} was called again with event {again.event}, and no fault explains it"

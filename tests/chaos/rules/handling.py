@@ -9,6 +9,17 @@ WAITING = "waiting"
 """The state of a dead letter that an operator has to deal with."""
 
 
+def handlers_get_what_was_sent(evidence: Evidence) -> Iterator[Violation]:
+    """A handler is called with the event, key and body of the record that it is told to come from."""
+    for calls in evidence.calls.values():
+        for call in [each for each in calls if each.body is not None]:
+            record = evidence.records.get(call.place)
+            wanted = (record.event, record.key, record.body) if record else None
+            if (given := (call.event, call.key, call.body)) != wanted:
+                what = f"{call.handler} was given {given!r:.300}, but {call.place} has {wanted!r:.300}"
+                yield Violation(what=what, events=(call.event,), handler=call.handler)
+
+
 def exactly_once_effects_are_single(evidence: Evidence) -> Iterator[Violation]:
     """Each effect of an exactly-once handler exists once."""
     for (handler, event), effects in evidence.effects.items():

@@ -8,6 +8,17 @@ from tests.chaos.facts import Delivered
 from tests.chaos.violation import Violation
 
 
+def a_key_stays_in_its_partition(evidence: Evidence) -> Iterator[Violation]:
+    """All records of a key are in one partition of its topic: there is an order nowhere else."""
+    first: dict[tuple[str, str], Delivered] = {}
+    for record in evidence.records.values():
+        if record.key is not None:
+            before = first.setdefault((record.place[0], record.key), record)
+            if record.place[1] != before.place[1]:
+                what = f"events {before.event} and {record.event} of key {record.key!r} are in two partitions"
+                yield Violation(what=what, events=(before.event, record.event))
+
+
 def locked_aggregates_keep_their_order(evidence: Evidence) -> Iterator[Violation]:
     """Events written while their aggregate was locked first reach Kafka in the order of their transactions."""
     for (topic, key), records in evidence.first_deliveries().items():
