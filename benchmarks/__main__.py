@@ -22,9 +22,8 @@ from benchmarks.warming import warm_up
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     before = result.load(options.compare) if options.compare else []
-    found = _measure_all(options.variants, options.repeat or (1 if options.quick else 3), quick=options.quick)
-    if options.json:
-        result.save(found, options.json)
+    repeats = options.repeat or (1 if options.quick else 3)
+    found = _measure_all(options.variants, repeats, quick=options.quick, file=options.json)
     if before:
         print(f"\nCompared with {options.compare}:", *report.comparison(found, before), sep="\n")
     wrong = [each.name for each in found if not each.correct]
@@ -74,7 +73,8 @@ def _variants(parser: argparse.ArgumentParser, options: argparse.Namespace) -> l
     return found
 
 
-def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool) -> list[Result]:
+def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool, file: Path | None) -> list[Result]:
+    """The results of all; the file has those of the variants that are through."""
     server, bootstrap_servers = os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     found: list[Result] = []
     warm_up(bootstrap_servers)
@@ -87,6 +87,8 @@ def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool) -> l
                 continue
             results = measuring.measure(variant, lambda text, name=name: _say(f"{name}: {text}"))  # type: ignore[misc]
             found += results
+            if file:
+                result.save(found, file)  # now: whatever ends the rest, an hour's figures are kept
             _say("")
             print(*report.lines(results), sep="\n", flush=True)
     return found

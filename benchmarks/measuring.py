@@ -2,8 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+
+import psycopg
+from confluent_kafka import KafkaException
 
 from benchmarks.counters import Counts, can_count_statements, counts, servers_cpu, wait_for_others
 from benchmarks.place import Ground, Place
@@ -12,6 +16,9 @@ from benchmarks.result import Costs, Result, median
 from benchmarks.variant import Seen, Side, Variant
 
 Say = Callable[[str], None]
+
+FAILURES = (RunFailed, AssertionError, KafkaException, psycopg.Error)
+"""What fails a run, and not all those after it: what a process, a server or a look at the data has to say."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +43,28 @@ class Measuring:
         self._about = about
 
     def measure(self, variant: Variant, say: Say) -> list[Result]:
-        """The results of a variant; progress is said in between."""
-        ground = Ground(self._server, self._bootstrap_servers, self._migrated)
+        """The results of a variant; progress is said in between. What breaks is one of their problems."""
         runs: dict[Side, list[Run]] = {side: [] for side in Side}
+        problems: list[str] = []
+        repeats = self._repeats * variant.repeats
         try:
-            say("preparing")
-            variant.prepare(ground)
-            repeats = self._repeats * variant.repeats
-            for number in range(repeats):
-                for side in (Side.PRODUCT, Side.HANDWRITTEN)[:: -1 if number % 2 else 1]:
-                    say(f"{side.value}, run {number + 1} of {repeats}")
-                    runs[side].append(self._run(variant, side, ground))
-        finally:
-            ground.close()
-        return _results(variant, runs, repeats, self._about)
+            with closing(Ground(self._server, self._bootstrap_servers, self._migrated)) as ground:
+                say("preparing")
+                variant.prepare(ground)
+                for number in range(repeats):
+                    for side in (Side.PRODUCT, Side.HANDWRITTEN)[:: -1 if number % 2 else 1]:
+                        say(f"{side.value}, run {number + 1} of {repeats}")
+                        runs[side].append(self._run(variant, side, ground))
+        except FAILURES as error:
+            problems.append(f"before or after the runs: {_said(error)}")
+        return _results(variant, runs, problems, repeats, self._about)
 
     def _run(self, variant: Variant, side: Side, ground: Ground) -> Run:
-        with ground.place() as place, variant.around(place, side):
-            try:
+        try:
+            with ground.place() as place, variant.around(place, side):
                 return self._run_at(place, variant, side)
-            except RunFailed as error:
-                return Run(Seen({}, [f"{side.value}: {error}"]), [], Counts(None, 0, 0), {})
+        except FAILURES as error:
+            return Run(Seen({}, [f"{side.value}: {_said(error)}"]), [], Counts(None, 0, 0), {})
 
     def _run_at(self, place: Place, variant: Variant, side: Side) -> Run:
         before: list[tuple[Counts, dict[str, float]]] = []
@@ -84,8 +92,15 @@ def duration(finished: Sequence[Finished]) -> float:
     return max(each.ended for each in finished) - min(each.began for each in finished)
 
 
-def _results(variant: Variant, runs: dict[Side, list[Run]], repeats: int, about: dict[str, Any]) -> list[Result]:
-    problems = [problem for side in Side for run in runs[side] for problem in run.seen.problems]
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _results(
+    variant: Variant, runs: dict[Side, list[Run]], around: Sequence[str], repeats: int, about: dict[str, Any]
+) -> list[Result]:
+    """``around`` are problems beside those of the runs."""
+    problems = [*around, *(problem for side in Side for run in runs[side] for problem in run.seen.problems)]
     names = list(dict.fromkeys(name for side in Side for run in runs[side] for name in run.seen.figures)) or [""]
     costs = {side.value: _costs(variant.events, runs[side]) for side in Side}
     notes = {side.value: _notes(runs[side]) for side in Side}

@@ -1,20 +1,27 @@
 """The benchmark itself: small runs on real parts, the JSON file, and faults in the data that it must see."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
+from confluent_kafka import KafkaException
 
+from benchmarks import __main__ as program
 from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
-from benchmarks.place import Place
-from benchmarks.processes import Finished
+from benchmarks.measuring import Measuring
+from benchmarks.place import Ground, Place
+from benchmarks.processes import Actor, Finished
 from benchmarks.result import Result
 from benchmarks.scenarios.broadcast import Hearing
-from benchmarks.variant import Side
+from benchmarks.variant import Seen, Side, Variant
 from tests.processes import ROOT
 
 FIELDS = {"scenario", "variant", "product", "handwritten", "ratio", "unit", "correct", "costs", "problems", "run"}
@@ -71,6 +78,66 @@ def test_a_quick_run_of_broadcast_hears_everything_and_has_all_figures(tmp_path:
     found = {each["variant"]: each for each in json.loads(file.read_text())}
     assert [*found] == ["100/s p50", "100/s p99", "an event, 500 subscribers"]
     assert all(each["correct"] and each["product"] > 0 and each["handwritten"] > 0 for each in found.values())
+
+
+@dataclass(frozen=True)
+class Breaking(Variant):
+    """Something is wrong before a process of it has begun."""
+
+    where: str
+    scenario: ClassVar[str] = "drain"
+    unit: ClassVar[str] = "events/s"
+    name = "breaking"
+    events = 1
+
+    def prepare(self, ground: Ground) -> None:
+        if self.where == "prepare":
+            raise KafkaException("broken")
+
+    def actors(self, place: Place, side: Side) -> Sequence[Actor]:
+        raise AssertionError("broken")
+
+    def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
+        return Seen({})
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("where", "problems"),
+    [
+        ("prepare", ["before or after the runs: KafkaException: broken"]),
+        ("actors", ["product: AssertionError: broken", "handwritten: AssertionError: broken"]),
+    ],
+)
+def test_what_breaks_outside_of_the_processes_fails_a_variant_and_not_all(where: str, problems: list[str]) -> None:
+    servers = os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    (found,) = Measuring(*servers, "template0", 1, {}).measure(Breaking(where), lambda text: None)
+    assert not found.correct
+    assert found.problems == problems
+
+
+def test_what_was_measured_before_the_end_is_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """Measures one variant; then somebody presses Ctrl-C."""
+
+        def __init__(self, *_: object) -> None:
+            self._left = [some_result()]
+
+        def measure(self, *_: object) -> list[Result]:
+            if not self._left:
+                raise KeyboardInterrupt
+            return [self._left.pop()]
+
+    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"):
+        monkeypatch.setenv(name, "never-used")
+    monkeypatch.setattr(program, "warm_up", lambda _: None)
+    monkeypatch.setattr(program, "migrated_database", nullcontext)
+    monkeypatch.setattr(program, "Measuring", Interrupted)
+    file = tmp_path / "results.json"
+    with pytest.raises(KeyboardInterrupt):
+        program.main(["drain", "--quick", "--json", str(file)])
+    assert [each.name for each in result.load(file)] == [some_result().name]
 
 
 @pytest.mark.parametrize("heard", [[("key-0", 0)], [("key-0", 1), ("key-0", 0)], [("key-0", 0), ("key-0", 1)] * 2])
