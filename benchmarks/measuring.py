@@ -84,7 +84,8 @@ class Measuring:
         servers = {name: used - servers_before.get(name, used) for name, used in servers_after.items()}
         seen = variant.look(place, side, finished)
         problems = [f"{side.value}: {problem}" for problem in seen.problems]
-        return Run(Seen(seen.figures, problems, seen.notes), finished, made, servers)
+        remarks = [f"{side.value}: {remark}" for remark in seen.remarks]
+        return Run(Seen(seen.figures, problems, seen.notes, remarks), finished, made, servers)
 
 
 def duration(finished: Sequence[Finished]) -> float:
@@ -126,6 +127,7 @@ def _results(
                 problems=problems,
                 costs=costs,
                 notes=notes,
+                remarks=[remark for side in Side for run in runs[side] for remark in run.seen.remarks],
                 run=about,
             )
         )

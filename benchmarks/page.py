@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.charts import bar_chart
-from benchmarks.report import number
+from benchmarks.report import SIDES, further, number
 from benchmarks.result import Costs, Result, load
 from tests.pages import read_between, write_between
 
@@ -39,7 +39,8 @@ def figures(results: Sequence[Result], folder: Path, before: str = "") -> str:
         chart = f"{CHARTS}/{scenario}-{unit.replace('/', '-per-')}.svg"
         (folder / chart).write_text(bar_chart(same_unit))
         table = "\n".join([HEAD, *map(_row, same_unit)])
-        sections[f"{scenario}, {unit}"] = f"![{scenario} in {unit}]({chart})\n\n{table}\n\n{about}"
+        parts = [f"![{scenario} in {unit}]({chart})", table, "\n".join(_beside(same_unit)), about]
+        sections[f"{scenario}, {unit}"] = "\n\n".join(part for part in parts if part)
     return "\n\n".join(f"{TITLE}{title}\n\n{section}" for title, section in sections.items())
 
 
@@ -80,6 +81,14 @@ def _row(result: Result) -> str:
         f"{costs.dead_tuples:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _beside(results: Sequence[Result]) -> Iterator[str]:
+    """What has no column: further figures, and what is to be known of a variant. All its figures share them."""
+    for (notes, remarks), found in groupby(results, key=lambda result: (result.notes, result.remarks)):
+        told = [f"{SIDES[side]} {further(figures)}" for side, figures in notes.items() if figures]
+        if told or remarks:
+            yield f"- {' and '.join(result.variant for result in found)}: {'; '.join([*told, *remarks])}"
 
 
 def main(arguments: Sequence[str]) -> None:

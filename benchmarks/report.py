@@ -19,7 +19,8 @@ def lines(results: Sequence[Result]) -> list[str]:
     found = [_figure(result) for result in results]
     for result in results[:1]:
         found += [f"    {SIDES[side]:<10}  {_costs(costs)}" for side, costs in result.costs.items()]
-        found += [f"    {SIDES[side]:<10}  {_notes(notes)}" for side, notes in result.notes.items() if notes]
+        found += [f"    {SIDES[side]:<10}  {further(notes)}" for side, notes in result.notes.items() if notes]
+        found += [f"    NOTE: {remark}" for remark in result.remarks]
         found += [f"    WRONG: {problem}" for problem in result.problems]
     return found
 
@@ -44,7 +45,8 @@ def _costs(costs: Costs) -> str:
     )
 
 
-def _notes(notes: dict[str, float]) -> str:
+def further(notes: dict[str, float]) -> str:
+    """Figures of one side that are not compared."""
     return ", ".join(f"{name} {number(value)}" for name, value in notes.items())
 
 

@@ -57,6 +57,8 @@ class Result:
     """Of ``product`` and ``handwritten``."""
     notes: dict[str, dict[str, float]] = field(default_factory=dict)
     """Further figures of each side that are not compared."""
+    remarks: list[str] = field(default_factory=list)
+    """What is to be known of the figures, although the data is right."""
     run: dict[str, Any] = field(default_factory=dict)
     """When and where it was measured."""
 

@@ -35,6 +35,8 @@ class Seen:
     """What is wrong with the data that the run left: a fast wrong run is a failed run."""
     notes: Mapping[str, float] = field(default_factory=dict)
     """Further figures that have no yard-stick."""
+    remarks: Sequence[str] = ()
+    """What is to be known of the figures, although the data is right."""
 
 
 class Variant(ABC):

@@ -22,6 +22,19 @@ def test_the_page_has_a_table_and_a_chart_of_each_scenario(tmp_path: Path) -> No
     assert "Sizes were small" in text
 
 
+def test_the_page_has_what_has_no_column(tmp_path: Path) -> None:
+    beside = {
+        "notes": {"product": {"commits per second": 466.0}, "handwritten": {"commits per second": 995.0}},
+        "remarks": ["product: only 466 a second instead of 1,000"],
+    }
+    results = [some_result(), some_result(variant="1,000/s p50", **beside), some_result(variant="1,000/s p99", **beside)]
+    lines = [line for line in figures(results, tmp_path).splitlines() if line.startswith("- ")]
+    assert lines == [
+        "- 1,000/s p50 and 1,000/s p99: product commits per second 466; yard-stick commits per second 995; "
+        "product: only 466 a second instead of 1,000"
+    ]
+
+
 def test_a_chart_is_a_picture_with_a_bar_for_each_side() -> None:
     picture = ElementTree.fromstring(bar_chart([some_result(variant="4 <processes>"), some_result(product=None)]))
     texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]

@@ -17,6 +17,7 @@ from benchmarks import __main__ as program
 from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
 from benchmarks.measuring import Measuring
+from benchmarks.pace import behind
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.result import Result
@@ -191,6 +192,11 @@ def test_the_report_says_when_data_was_wrong() -> None:
     text = "\n".join(report.lines([some_result(correct=False, problems=["Kafka: missing"])]))
     assert "WRONG DATA" in text
     assert "WRONG: Kafka: missing" in text
+
+
+def test_a_pace_that_was_not_kept_up_is_told() -> None:
+    assert behind(1_000, 950.0) == []
+    assert behind(1_000, 466.2) == ["only 466 a second instead of 1,000"]
 
 
 EXPECTED = Load(events=6, keys=2).expected()

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from benchmarks import checking
 from benchmarks.filling import Load
+from benchmarks.pace import behind
 from benchmarks.percentiles import percentile
 from benchmarks.place import Place
 from benchmarks.processes import Actor, Finished
@@ -51,7 +52,9 @@ class Hearing(Variant):
         found = checking.by_key((key, number) for key, number, _ in heard)
         problems = checking.differences("heard", found, {KEY: list(range(self.events))})
         waited = [seconds * 1000 for _, _, seconds in heard[1:] or heard]  # the first waits for a connection, too
-        return Seen({"p50": percentile(waited, 50), "p99": percentile(waited, 99)}, problems)
+        figures = {"p50": percentile(waited, 50), "p99": percentile(waited, 99)}
+        reached = self.events / (finished[0].ended - finished[0].began)
+        return Seen(figures, problems, {"events per second": reached}, behind(self.rate, reached))
 
 
 @dataclass(frozen=True)

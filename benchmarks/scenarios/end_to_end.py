@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from benchmarks import checking
+from benchmarks.pace import behind
 from benchmarks.percentiles import percentile
 from benchmarks.place import Place
 from benchmarks.processes import Actor, Finished
@@ -51,7 +52,8 @@ class EndToEnd(Variant):
         found = {key: sorted(numbers) for key, numbers in effects.items()}  # requests run side by side
         problems = checking.differences("effects", found, expected)
         figures = {"p50": percentile(waited, 50), "p99": percentile(waited, 99)} if waited else {}
-        return Seen(figures, problems)
+        reached = self.requests / (finished[0].ended - finished[0].began)
+        return Seen(figures, problems, {"requests per second": reached}, behind(self.rate, reached))
 
 
 def _package(side: Side) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from benchmarks import checking
+from benchmarks.pace import behind
 from benchmarks.percentiles import percentile
 from benchmarks.place import Place
 from benchmarks.processes import Actor, Finished
@@ -61,7 +62,8 @@ class Latency(Variant):
         if len(committed) != self.events:
             problems.append(f"{len(committed):,} of {self.events:,} events were committed")
         figures = {"p50": percentile(waited, 50), "p99": percentile(waited, 99)} if waited else {}
-        return Seen(figures, problems, {"commits per second": float(finished[0].told["commits_per_second"])})
+        reached = float(finished[0].told["commits_per_second"])
+        return Seen(figures, problems, {"commits per second": reached}, behind(self.rate, reached))
 
     def _waited(self, arrived: Mapping[str, float], committed: Mapping[str, float]) -> list[float]:
         """Milliseconds of each event that was committed when the first one was in Kafka: those before it have waited
