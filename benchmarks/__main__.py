@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import report, result, scenarios
+from benchmarks.machine import about_servers, about_this_run
 from benchmarks.measuring import Measuring
 from benchmarks.place import migrated_database
 from benchmarks.result import Result
@@ -77,9 +78,10 @@ def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool, file
     """The results of all; the file has those of the variants that are through."""
     server, bootstrap_servers = os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     found: list[Result] = []
+    about = about_this_run(quick=quick) | {"servers": about_servers(server, bootstrap_servers)}
     warm_up(bootstrap_servers)
     with migrated_database(server) as migrated:
-        measuring = Measuring(server, bootstrap_servers, migrated, repeats, result.about_this_run(quick=quick))
+        measuring = Measuring(server, bootstrap_servers, migrated, repeats, about)
         for number, variant in enumerate(variants, 1):
             name = f"[{number} of {len(variants)}] {variant.scenario} {variant.name}"
             if reason := variant.missing():

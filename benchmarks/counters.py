@@ -94,14 +94,14 @@ def _row(connection: Connection, sql: str) -> tuple[Any, ...]:
 def servers_cpu(database: str, bootstrap_servers: str) -> dict[str, float]:
     """Seconds of processor that the servers have used so far; none of a server on another machine."""
     ports = {"PostgreSQL": urlsplit(database).port or 5432, "Kafka": urlsplit(f"//{bootstrap_servers}").port or 9092}
-    listeners = {name: _listening_on(port) for name, port in ports.items()}
+    listeners = {name: listening_on(port) for name, port in ports.items()}
     return {name: _cpu_of_tree(pid) for name, pid in listeners.items() if pid}
 
 
-def _listening_on(port: int) -> int | None:
+def listening_on(port: int) -> int | None:
     """The process that listens on this port of ours; the oldest, where children have it, too."""
     inode = next(_listening_sockets(port), None)
-    holders = [pid for pid in _pids() if inode and f"socket:[{inode}]" in _open_files(pid)]
+    holders = [pid for pid in _pids() if inode and f"socket:[{inode}]" in open_files(pid)]
     return min(holders, key=lambda pid: int(_stat(pid)[19]), default=None)
 
 
@@ -135,7 +135,8 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _open_files(pid: int) -> set[str]:
+def open_files(pid: int) -> set[str]:
+    """The paths and sockets that the process has open, as far as we may know them."""
     found = set()
     with suppress(OSError):  # the process is gone, or another's
         for each in Path(f"/proc/{pid}/fd").iterdir():

@@ -1,5 +1,6 @@
 """Runs a variant: product and yard-stick in turn, several times, each run in a place of its own."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -46,6 +47,7 @@ class Measuring:
         """The results of a variant; progress is said in between. What breaks is one of their problems."""
         runs: dict[Side, list[Run]] = {side: [] for side in Side}
         problems: list[str] = []
+        about = self._about | {"load_before_variant": os.getloadavg()[0]}
         repeats = self._repeats * variant.repeats
         try:
             with closing(Ground(self._server, self._bootstrap_servers, self._migrated)) as ground:
@@ -57,7 +59,7 @@ class Measuring:
                         runs[side].append(self._run(variant, side, ground))
         except FAILURES as error:
             problems.append(f"before or after the runs: {_said(error)}")
-        return _results(variant, runs, problems, repeats, self._about)
+        return _results(variant, runs, problems, repeats, about)
 
     def _run(self, variant: Variant, side: Side, ground: Ground) -> Run:
         try:

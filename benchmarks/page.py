@@ -33,13 +33,12 @@ def figures(results: Sequence[Result], folder: Path, before: str = "") -> str:
     """
     (folder / CHARTS).mkdir(parents=True, exist_ok=True)
     sections = dict(_sections(before))
-    about = _about(results)
     for (scenario, unit), found in groupby(results, key=lambda result: (result.scenario, result.unit)):
         same_unit = list(found)
         chart = f"{CHARTS}/{scenario}-{unit.replace('/', '-per-')}.svg"
         (folder / chart).write_text(bar_chart(same_unit))
         table = "\n".join([HEAD, *map(_row, same_unit)])
-        parts = [f"![{scenario} in {unit}]({chart})", table, "\n".join(_beside(same_unit)), about]
+        parts = [f"![{scenario} in {unit}]({chart})", table, "\n".join(_beside(same_unit)), _about(same_unit)]
         sections[f"{scenario}, {unit}"] = "\n\n".join(part for part in parts if part)
     return "\n\n".join(f"{TITLE}{title}\n\n{section}" for title, section in sections.items())
 
@@ -53,11 +52,17 @@ def _sections(text: str) -> Iterator[tuple[str, str]]:
 
 def _about(results: Sequence[Result]) -> str:
     run = results[0].run
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    servers = run.get("servers", {})
+    found = {"Python": run["python"]} | {name: server["version"] for name, server in servers.items()} | run["versions"]
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    disks = ", ".join(f"{name} {server['disk']}" for name, server in servers.items())
+    repeats = " or ".join(map(str, sorted({result.repeats for result in results})))
     small = " Sizes were small: these figures only show that all works." if run["quick"] else ""
     return (
-        f"Measured {run['date'][:10]} on {run['processors']} processors ({run['machine']}), Python {run['python']}, "
-        f"{versions}; median of {results[0].repeats} runs of each side, in turn.{small}"
+        f"Measured {run['date'][:10]} on {run['processors']} processors ({run['processor']}) with "
+        f"{run['memory'] / 1e9:.1f} GB, {run['machine']}, load {run['load']:.1f} before the first run; "
+        f"{versions}; where the data lie: {disks or 'unknown'}; "
+        f"median of {repeats} runs of each side, in turn.{small}"
     )
 
 

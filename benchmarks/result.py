@@ -1,17 +1,11 @@
 """Results: what became of one figure of one variant, and the JSON file that keeps them."""
 
 import json
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-PACKAGES = ("django", "psycopg", "confluent-kafka", "msgspec")
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Result:
     remarks: list[str] = field(default_factory=list)
     """What is to be known of the figures, although the data is right."""
     run: dict[str, Any] = field(default_factory=dict)
-    """When and where it was measured."""
+    """When and where it was measured, as ``machine`` tells it."""
 
     @property
     def name(self) -> str:
@@ -69,19 +63,6 @@ class Result:
 
 def median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
-
-
-def about_this_run(*, quick: bool) -> dict[str, Any]:
-    """Machine, versions and date."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processors": os.cpu_count(),
-        "machine": platform.platform(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "quick": quick,
-    }
 
 
 def save(results: Sequence[Result], path: Path) -> None:

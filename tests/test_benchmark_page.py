@@ -20,6 +20,7 @@ def test_the_page_has_a_table_and_a_chart_of_each_scenario(tmp_path: Path) -> No
     assert pictures == ["drain-events-per-s.svg", "latency-ms.svg"]
     assert f"]({CHARTS}/drain-events-per-s.svg)" in text
     assert "Sizes were small" in text
+    assert "PostgreSQL 17.2, django " in text and "where the data lie: PostgreSQL ext4 at /;" in text
 
 
 def test_the_page_has_what_has_no_column(tmp_path: Path) -> None:

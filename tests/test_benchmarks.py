@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from benchmarks import __main__ as program
 from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
+from benchmarks.machine import about_this_run, disk
 from benchmarks.measuring import Measuring
 from benchmarks.pace import behind
 from benchmarks.place import Ground, Place
@@ -48,7 +49,7 @@ def some_result(**changes: object) -> Result:
         "repeats": 3,
         "correct": True,
         "costs": {"product": result.Costs({"catchup": 0.02}, {"catchup": 70.0}, 0.02, 600.0, 1.0)},
-        "run": result.about_this_run(quick=True),
+        "run": about_this_run(quick=True) | {"servers": {"PostgreSQL": {"version": "17.2", "disk": "ext4 at /"}}},
     }
     return Result(**(given | changes))  # type: ignore[arg-type]
 
@@ -67,6 +68,10 @@ def test_a_quick_run_measures_both_sides_and_writes_its_results(tmp_path: Path) 
         assert each["product"] > 0 and each["handwritten"] > 0 and each["ratio"] > 0
         assert each["costs"]["product"]["statements"] is not None
         assert {"PostgreSQL", "Kafka"} < each["costs"]["product"]["cpu"].keys()
+        assert {name: server.keys() for name, server in each["run"]["servers"].items()} == {
+            "PostgreSQL": {"version", "disk"},
+            "Kafka": {"version", "disk"},
+        }
     assert "product, run 1 of 1" in done.stderr, "progress is shown"
 
 
@@ -132,6 +137,7 @@ def test_what_was_measured_before_the_end_is_in_the_file(tmp_path: Path, monkeyp
 
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"):
         monkeypatch.setenv(name, "never-used")
+    monkeypatch.setattr(program, "about_servers", lambda *_: {})
     monkeypatch.setattr(program, "warm_up", lambda _: None)
     monkeypatch.setattr(program, "migrated_database", nullcontext)
     monkeypatch.setattr(program, "Measuring", Interrupted)
@@ -197,6 +203,12 @@ def test_the_report_says_when_data_was_wrong() -> None:
 def test_a_pace_that_was_not_kept_up_is_told() -> None:
     assert behind(1_000, 950.0) == []
     assert behind(1_000, 466.2) == ["only 466 a second instead of 1,000"]
+
+
+def test_the_disk_of_a_folder_is_the_nearest_mount_and_memory_is_told() -> None:
+    mounts = "overlay / overlay rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n/dev/b /data ext4 rw 0 0\n"
+    found = [disk(Path(folder), mounts) for folder in ("/tmp/x", "/dev/shm/x/data", "/database", "/data/x")]
+    assert found == ["overlay at /", "tmpfs at /dev/shm, which is memory", "overlay at /", "ext4 at /data"]
 
 
 EXPECTED = Load(events=6, keys=2).expected()
