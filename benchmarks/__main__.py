@@ -79,8 +79,9 @@ def _measure_all(variants: Sequence[Variant], repeats: int, *, quick: bool, file
     server, bootstrap_servers = os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     found: list[Result] = []
     about = about_this_run(quick=quick) | {"servers": about_servers(server, bootstrap_servers)}
-    warm_up(bootstrap_servers)
     with migrated_database(server) as migrated:
+        _say("warming Kafka up")
+        warm_up(bootstrap_servers, records=2_000 if quick else 200_000)
         measuring = Measuring(server, bootstrap_servers, migrated, repeats, about)
         for number, variant in enumerate(variants, 1):
             name = f"[{number} of {len(variants)}] {variant.scenario} {variant.name}"

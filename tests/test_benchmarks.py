@@ -138,7 +138,7 @@ def test_what_was_measured_before_the_end_is_in_the_file(tmp_path: Path, monkeyp
     for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"):
         monkeypatch.setenv(name, "never-used")
     monkeypatch.setattr(program, "about_servers", lambda *_: {})
-    monkeypatch.setattr(program, "warm_up", lambda _: None)
+    monkeypatch.setattr(program, "warm_up", lambda *_, **__: None)
     monkeypatch.setattr(program, "migrated_database", nullcontext)
     monkeypatch.setattr(program, "Measuring", Interrupted)
     file = tmp_path / "results.json"

@@ -25,6 +25,7 @@ class Drain(Variant):
 
     scenario: ClassVar[str] = "drain"
     unit: ClassVar[str] = "events/s"
+    repeats: ClassVar[int] = 2  # over in a second; and an even number, so that each side goes first as often
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ class Rows(Drain):
     """So many rows wait."""
 
     scenario: ClassVar[str] = "growth"
+    repeats: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
