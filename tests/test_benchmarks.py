@@ -23,6 +23,7 @@ from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.result import Result
 from benchmarks.scenarios.broadcast import Hearing
+from benchmarks.scenarios.startup import StartOfConsume
 from benchmarks.variant import Seen, Side, Variant
 from tests.processes import ROOT
 
@@ -153,6 +154,13 @@ def test_what_a_handler_of_broadcast_heard_otherwise_is_wrong(heard: list[tuple[
     finished = [Finished(name, 0.0, 1.0, 0.1, 1, told) for name in ("sender", "hearer")]
     place = cast(Place, None)  # it looks at nothing else
     assert Hearing(100, 2).look(place, Side.PRODUCT, finished).problems
+
+
+@pytest.mark.parametrize(("partitions", "is_right"), [([0, 1], True), ([0], False), ([], False)])
+def test_a_group_that_has_not_all_partitions_has_not_started(partitions: list[int], is_right: bool) -> None:
+    finished = [Finished("consume", 0.0, 1.0, 0.1, 1, {"partitions": partitions})]
+    place = cast(Place, None)  # it looks at nothing else
+    assert (not StartOfConsume().look(place, Side.PRODUCT, finished).problems) == is_right
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from benchmarks.child import Clock
+from benchmarks.membership import partitions_of
 
 
 def run(clock: Clock, group: str, servers: str, prefix: str) -> dict[str, Any]:
@@ -13,5 +14,6 @@ def run(clock: Clock, group: str, servers: str, prefix: str) -> dict[str, Any]:
     consumer.subscribe([prefix + "bench.measured"], on_assign=lambda *_: clock.end())
     while not clock.ended:
         consumer.poll(0.1)
+    found = partitions_of(servers, prefix + group, prefix + "bench.measured")
     consumer.close()
-    return {}
+    return {"partitions": found}

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import psycopg
 
+from benchmarks import checking
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.variant import Better, Seen, Side, Variant
@@ -62,7 +63,8 @@ class Pages(Variant):
         return [Actor("site", "benchmarks.product.admin_pages", arguments, place.env())]
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
-        return Seen({f"({name})": seconds * 1000 for name, seconds in finished[0].told["seconds"].items()})
+        figures = {f"({name})": seconds * 1000 for name, seconds in finished[0].told["seconds"].items()}
+        return Seen(figures, _wrong_rows(place, self.letters if side is Side.PRODUCT else SMALL))
 
 
 def _fill(database: str, letters: int) -> None:
@@ -72,6 +74,21 @@ def _fill(database: str, letters: int) -> None:
         for statement in filling(letters, 5 * letters):
             connection.execute(statement)
         connection.execute("ANALYZE " + ", ".join(BIG))
+
+
+def _wrong_rows(place: Place, letters: int) -> list[str]:
+    """What the tables have too few or too many of: pages over other rows say nothing."""
+    wanted = {
+        "django_events_deadletter": letters,
+        "django_events_outgoingevent": letters,
+        "django_events_processedevent": 5 * letters,
+    }
+    found = {table: checking.rows_left(place, table) for table in wanted}
+    return [
+        f"{table} has {found[table]:,} rows instead of {count:,}"
+        for table, count in wanted.items()
+        if found[table] != count
+    ]
 
 
 def _empty(database: str) -> None:

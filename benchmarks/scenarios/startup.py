@@ -65,13 +65,15 @@ class StartOfConsume(Variant):
 
     def actors(self, place: Place, side: Side) -> Sequence[Actor]:
         place.broker.create(site.measured.name, 2)
-        if side is Side.PRODUCT:
-            return [Actor("consume", "benchmarks.product.assignment", {"group": place.name}, place.env())]
         arguments = {"group": place.name, "servers": place.broker.bootstrap_servers, "prefix": place.broker.prefix}
+        if side is Side.PRODUCT:
+            return [Actor("consume", "benchmarks.product.assignment", arguments, place.env())]
         return [Actor("loop", "benchmarks.handwritten.assignment", arguments)]
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
-        return Seen({"": duration(finished) * 1000})
+        found = finished[0].told["partitions"]
+        problems = [] if found == [0, 1] else [f"Kafka has given it the partitions {found} instead of [0, 1]"]
+        return Seen({"": duration(finished) * 1000}, problems)
 
 
 def variants(quick: bool) -> Sequence[Variant]:
