@@ -44,6 +44,10 @@ class Place:
             "EVENTS_LOG_LEVEL": "WARNING",
         }
 
+    def env_by_hand(self, *, shared: bool = False) -> dict[str, str]:
+        """The environment of a yard-stick's process: the same without the product."""
+        return self.env(shared=shared) | {"DJANGO_SETTINGS_MODULE": "benchmarks.handwritten.settings"}
+
 
 class Ground:
     """Where the runs of one variant take place: each gets a copy of the database that was prepared. ``close`` it."""

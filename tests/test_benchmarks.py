@@ -187,6 +187,27 @@ def test_all_scenarios_have_variants_with_names_of_their_own() -> None:
             assert len({each.name for each in found}) == len(found) > 0
 
 
+def test_the_yardsticks_load_nothing_of_ours() -> None:
+    """With their own settings, and as far as importing them goes, in which the site of each is set up."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks/handwritten").glob("[a-z]*.py"))
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(f'benchmarks.handwritten.{name}')\n"
+        "print(*(name for name in sys.modules if name.startswith(('django_events', 'testproject'))))\n"
+    )
+    env = {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.handwritten.settings",
+        "DATABASE_URL": "postgres://nobody@127.0.0.1:1/never-used",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "EVENTS_PREFIX": "never-used.",
+    }
+    command = [sys.executable, "-c", code, *names]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {"consume", "web"} <= {*names} and done.stdout.split() == []
+
+
 def test_results_are_read_as_they_were_saved(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     saved = some_result()

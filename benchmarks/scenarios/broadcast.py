@@ -42,9 +42,10 @@ class Hearing(Variant):
         by_hand = {"servers": place.broker.bootstrap_servers, "prefix": place.broker.prefix}
         more = by_hand if side is Side.HANDWRITTEN else {}
         package = f"benchmarks.{side.value}"
+        env = place.env() if side is Side.PRODUCT else place.env_by_hand()
         return [
-            Actor("sender", f"{package}.telling", {"rate": self.rate, "events": self.events, **more}, place.env()),
-            Actor("hearer", f"{package}.hearing", {"events": self.events, **more}, place.env()),
+            Actor("sender", f"{package}.telling", {"rate": self.rate, "events": self.events, **more}, env),
+            Actor("hearer", f"{package}.hearing", {"events": self.events, **more}, env),
         ]
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:

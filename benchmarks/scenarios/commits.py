@@ -44,9 +44,10 @@ class Commits(Variant):
 
     def actors(self, place: Place, side: Side) -> Sequence[Actor]:
         kind = self.kind_of(side)
-        package = "handwritten" if kind in (BY_HAND, NO_EVENT) else "product"
+        is_by_hand = kind in (BY_HAND, NO_EVENT)
+        package = "handwritten" if is_by_hand else "product"
         place.broker.create(events.measured.name, 8)
-        env = place.env() | {"SEND_AFTER_COMMIT": str(kind == THREAD)}
+        env = place.env_by_hand() if is_by_hand else place.env() | {"SEND_AFTER_COMMIT": str(kind == THREAD)}
         return [
             Actor(
                 "site",

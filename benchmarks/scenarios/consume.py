@@ -61,11 +61,10 @@ class Consume(Variant):
             "handlers": self.handlers,
             "seconds": self.seconds,
         }
-        env = place.env(shared=True)
         if side is Side.PRODUCT:
-            return [Actor("consume", "benchmarks.product.consume", arguments, env)]
+            return [Actor("consume", "benchmarks.product.consume", arguments, place.env(shared=True))]
         by_hand = {"servers": place.shared.bootstrap_servers, "prefix": place.shared.prefix}
-        return [Actor("loop", "benchmarks.handwritten.consume", arguments | by_hand, env)]
+        return [Actor("loop", "benchmarks.handwritten.consume", arguments | by_hand, place.env_by_hand(shared=True))]
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
         rate = self.events * self.handlers / duration(finished)

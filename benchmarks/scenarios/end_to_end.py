@@ -38,9 +38,10 @@ class EndToEnd(Variant):
         arguments = {"rate": self.rate, "requests": self.requests, "package": _package(side)}
         by_hand = {"servers": place.broker.bootstrap_servers, "prefix": place.broker.prefix}
         consumer = {"group": place.name, "events": self.requests} | (by_hand if side is Side.HANDWRITTEN else {})
+        env = place.env() if side is Side.PRODUCT else place.env_by_hand()
         return [
-            Actor("site and visitors", "benchmarks.visitors", arguments, place.env()),
-            Actor("consume", f"benchmarks.{_package(side)}.arrivals", consumer, place.env()),
+            Actor("site and visitors", "benchmarks.visitors", arguments, env),
+            Actor("consume", f"benchmarks.{_package(side)}.arrivals", consumer, env),
         ]
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
