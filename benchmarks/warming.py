@@ -37,5 +37,5 @@ def _have_a_group(broker: Broker) -> None:
 def _write_and_read(broker: Broker, records: int) -> None:
     """Java compiles only what has often been run: until then each record costs it more."""
     fill_topic(broker, Load(records), PARTITIONS)
-    found = len(checking.sent(broker))
+    found = sum(len(numbers) for numbers in checking.numbers_sent(broker).values())
     assert found == records, f"Kafka has {found:,} of {records:,} records"

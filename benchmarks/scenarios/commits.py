@@ -62,7 +62,7 @@ class Commits(Variant):
         kind, expected = self.kind_of(side), self._expected()
         problems = checking.differences("changes", checking.effects(place), expected)
         if kind == THREAD:
-            found = checking.numbers_sent(checking.sent(place.broker))
+            found = checking.numbers_sent(place.broker)
             problems += checking.differences("Kafka", found, expected)
         table = "site_handwrittenrow" if kind == BY_HAND else "django_events_outgoingevent"
         rows, wanted = checking.rows_left(place, table), self.events if kind in (NO_THREAD, BY_HAND) else 0

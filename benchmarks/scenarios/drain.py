@@ -61,7 +61,7 @@ def drainers(place: Place, side: Side, processes: int) -> list[Actor]:
 
 def drained_wrongly(place: Place, load: Load) -> list[str]:
     """What is wrong with the topic and the outbox after all was sent."""
-    problems = checking.differences("Kafka", checking.numbers_sent(checking.sent(place.broker)), load.expected())
+    problems = checking.differences("Kafka", checking.numbers_sent(place.broker), load.expected())
     if left := checking.rows_left(place):
         problems.append(f"{left:,} rows are still in the outbox")
     return problems

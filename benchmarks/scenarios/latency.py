@@ -58,7 +58,7 @@ class Latency(Variant):
         committed: dict[str, float] = finished[0].told["committed"]
         records = checking.sent(place.broker)
         waited = self._waited({record.id: record.at for record in records}, committed)
-        problems = checking.differences("Kafka", checking.numbers_sent(records), self._expected())
+        problems = checking.differences("Kafka", checking.numbers_of(records), self._expected())
         if len(committed) != self.events:
             problems.append(f"{len(committed):,} of {self.events:,} events were committed")
         figures = {"p50": percentile(waited, 50), "p99": percentile(waited, 99)} if waited else {}
