@@ -1,6 +1,6 @@
 """Whether a run has left the right data: everything there, once, and in the order of its key."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -34,12 +34,10 @@ def numbers_of(records: Iterable[Seen]) -> ByKey:
     return by_key(((record.key or b"").decode(), record.payload["number"]) for record in records)
 
 
-def numbers_sent(broker: Broker) -> ByKey:
+def numbers_sent(broker: Broker, topics: Sequence[str] = (events.measured.name,)) -> ByKey:
     """The numbers of each key in the order in which they are in Kafka: of millions of records, whose bodies nobody
-    could keep."""
-    if not broker.exists(events.measured.name):
-        return {}
-    records = _records(broker, events.measured.name)
+    could keep. Each key has one topic."""
+    records = (record for topic in topics if broker.exists(topic) for record in _records(broker, topic))
     return by_key(((record.key() or b"").decode(), _decode(record.value()).number) for record in records)
 
 

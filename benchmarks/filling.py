@@ -21,6 +21,14 @@ class Load:
     keys: int = 1_000
     size: int = 256
     """Bytes of a body, about."""
+    topics: int = 1
+    """Among which the keys are dealt out; their number is a multiple of it."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the topics."""
+        name = events.measured.name
+        return [f"{name}-{number}" for number in range(self.topics)] if self.topics > 1 else [name]
 
     def expected(self) -> dict[str, list[int]]:
         """The numbers of each key, in their order."""
@@ -47,15 +55,16 @@ def fill_outbox(database: str, load: Load) -> None:
     from django_events.models.outbox import Lane, lane_of
 
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
-        topic = events.measured.name
+        names = load.names
         cursor.execute(
-            f"INSERT INTO {Lane._meta.db_table} (topic, number) SELECT %s, generate_series(0, 15) "
-            "ON CONFLICT DO NOTHING",
-            [topic],
+            f"INSERT INTO {Lane._meta.db_table} (topic, number) SELECT unnest(%s::varchar[]), number "
+            "FROM generate_series(0, 15) number ON CONFLICT DO NOTHING",
+            [names],
         )
         with cursor.copy(COPY) as copy:
             copy.set_types(TYPES)
-            for id, record in _made(load):
+            for at, (id, record) in enumerate(_made(load)):
+                topic = names[at % load.topics]
                 lane = lane_of(topic, record.key, id).number
                 copy.write_row((topic, lane, id, record.key, record.value, msgspec.msgpack.encode(record.headers)))
 

@@ -243,6 +243,16 @@ def test_the_disk_of_a_folder_is_the_nearest_mount_and_memory_is_told() -> None:
 EXPECTED = Load(events=6, keys=2).expected()
 
 
+def test_each_key_of_a_load_has_one_topic() -> None:
+    load = Load(events=2_000, keys=100, topics=50)
+    topics_of: dict[int, set[str]] = {}
+    for at in range(load.events):
+        topics_of.setdefault(at % load.keys, set()).add(load.names[at % load.topics])
+    assert all(len(topics) == 1 for topics in topics_of.values())
+    assert len(set[str]().union(*topics_of.values())) == 50
+    assert Load(1).names == ["bench.measured"]
+
+
 def test_right_data_has_no_differences() -> None:
     assert EXPECTED == {"key-0": [0, 1, 2], "key-1": [0, 1, 2]}
     assert checking.differences("Kafka", EXPECTED, EXPECTED) == []

@@ -9,10 +9,11 @@ from benchmarks.filling import Load, fill_outbox
 from benchmarks.measuring import duration
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
-from benchmarks.site import events
 from benchmarks.variant import Seen, Side, Variant
 
 PARTITIONS = 8
+PARTITIONS_OF_MANY = 2
+"""Of each topic where there are many."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Drain(Variant):
         fill_outbox(ground.database, self.load)
 
     def actors(self, place: Place, side: Side) -> Sequence[Actor]:
-        place.broker.create(events.measured.name, PARTITIONS)
+        for name in self.load.names:
+            place.broker.create(name, PARTITIONS if self.load.topics == 1 else PARTITIONS_OF_MANY)
         return drainers(place, side, self.processes)
 
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
@@ -61,7 +63,7 @@ def drainers(place: Place, side: Side, processes: int) -> list[Actor]:
 
 def drained_wrongly(place: Place, load: Load) -> list[str]:
     """What is wrong with the topic and the outbox after all was sent."""
-    problems = checking.differences("Kafka", checking.numbers_sent(place.broker), load.expected())
+    problems = checking.differences("Kafka", checking.numbers_sent(place.broker, load.names), load.expected())
     if left := checking.rows_left(place):
         problems.append(f"{left:,} rows are still in the outbox")
     return problems
@@ -76,4 +78,5 @@ def variants(quick: bool) -> Sequence[Variant]:
         Drain("4 processes", many, processes=4),
         Drain("one hot key", Load(whole, keys=1)),
         Drain("10 kB", Load(large, size=10_000)),
+        Drain("50 topics", Load(whole, topics=50)),
     ]

@@ -95,6 +95,6 @@ def variants(quick: bool) -> Sequence[Variant]:
     sizes = {1: 2, 100: 100, 1_000: 500} if quick else {1: 30, 100: 1_000, 1_000: 10_000}
     return [
         *(Latency(rate, count) for rate, count in sizes.items()),
-        Latency(100, sizes[100], by_thread=False),
+        *(Latency(rate, count, by_thread=False) for rate, count in sizes.items()),
         FirstEvent(rate=1, count=1),
     ]
