@@ -110,8 +110,7 @@ def _results(
     results = []
     for name in names:
         figures = {side: [run.seen.figures.get(name) for run in runs[side]] for side in Side}
-        pairs = zip(figures[Side.PRODUCT], figures[Side.HANDWRITTEN], strict=True)
-        ratios = [product / yardstick for product, yardstick in pairs if product is not None and yardstick]
+        ratios = ratios_of(figures[Side.PRODUCT], figures[Side.HANDWRITTEN], variant.least)
         results.append(
             Result(
                 scenario=variant.scenario,
@@ -134,6 +133,14 @@ def _results(
             )
         )
     return results
+
+
+def ratios_of(
+    products: Sequence[float | None], yardsticks: Sequence[float | None], least: float = 0.0
+) -> list[float]:
+    """Product by yard-stick of each pair of runs; not where one of them failed, or the yard-stick is below ``least``."""
+    pairs = zip(products, yardsticks, strict=True)
+    return [product / stick for product, stick in pairs if product is not None and stick and stick >= least]
 
 
 def _costs(events: int, runs: Sequence[Run]) -> Costs:

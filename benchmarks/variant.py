@@ -48,6 +48,8 @@ class Variant(ABC):
     yardstick: ClassVar[str] = "the loop written by hand"
     repeats: ClassVar[int] = 1
     """How many times as often as others it is run: for what is over in a moment."""
+    least: ClassVar[float] = 0.0
+    """A figure of the yard-stick below it is too small to be compared with."""
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.child import Clock
-from benchmarks.handwritten.latency import wait_until_empty
+from benchmarks.handwritten.outbox import wait_until_empty
 from benchmarks.pace import at_pace
 from benchmarks.place import OURS
 from tests.services.server import die_with_parent, free_ports

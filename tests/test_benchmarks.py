@@ -17,8 +17,9 @@ from benchmarks import __main__ as program
 from benchmarks import checking, report, result, scenarios
 from benchmarks.filling import Load
 from benchmarks.machine import about_this_run, disk
-from benchmarks.measuring import Measuring
+from benchmarks.measuring import Measuring, ratios_of
 from benchmarks.pace import behind
+from benchmarks.percentiles import steady
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.result import Result
@@ -251,6 +252,18 @@ def test_each_key_of_a_load_has_one_topic() -> None:
     assert all(len(topics) == 1 for topics in topics_of.values())
     assert len(set[str]().union(*topics_of.values())) == 50
     assert Load(1).names == ["bench.measured"]
+
+
+def test_who_waited_for_processes_to_connect_is_left_out_of_latencies() -> None:
+    began = {"a": 0.0, "b": 1.0, "c": 2.0, "lost": 3.0}
+    assert steady(began, {"a": 1.5, "b": 1.75, "c": 2.25}) == [0.25], "b began before a had ended"
+    assert steady(began, {"a": 5.0, "b": 5.0}) == [5.0, 4.0], "all of them, if there is nobody else"
+    assert steady(began, {}) == []
+
+
+def test_there_is_no_ratio_to_what_is_too_small_or_missing() -> None:
+    assert ratios_of([3.0, 3.0, None, 3.0], [1.5, 0.5, 1.5, None], least=1.0) == [2.0]
+    assert ratios_of([3.0, 3.0], [0.5, 0.0]) == [6.0]
 
 
 def test_right_data_has_no_differences() -> None:

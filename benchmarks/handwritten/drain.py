@@ -43,7 +43,7 @@ def run(clock: Clock, database: str, servers: str, prefix: str, processes: int) 
         clock.wait_for_start()
         producer = make_producer(servers)
         sent = 0
-        while count := send_round(connection, producer, prefix, lanes):
+        while count := send_round(connection, producer, prefix, lanes, plans=True):
             sent += count
         clock.end()
     return {"sent": sent}
@@ -64,11 +64,15 @@ def make_producer(servers: str) -> Producer:
     return producer
 
 
-def send_round(connection: Connection, producer: Producer, prefix: str, lanes: int = LANES) -> int:
-    """Send the oldest rows of the lanes that nobody holds; their number."""
+def send_round(
+    connection: Connection, producer: Producer, prefix: str, lanes: int = LANES, *, plans: bool = False
+) -> int:
+    """Send the oldest rows of the lanes that nobody holds; their number. With ``plans`` PostgreSQL is told how to read:
+    it has no statistics yet of a table that has just been filled."""
     decode = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
     with connection.transaction(), connection.cursor(binary=True) as cursor:
-        connection.execute(PLANS)
+        if plans:
+            connection.execute(PLANS)
         locked = cursor.execute(LOCK, [lanes]).fetchall()
         if not locked:
             return 0

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.child import Clock
 from benchmarks.handwritten.consume import decode
-from benchmarks.handwritten.latency import TOPIC
+from benchmarks.handwritten.outbox import TOPIC
 
 
 def run(clock: Clock, events: int, servers: str, prefix: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from benchmarks.child import Clock
-from benchmarks.handwritten.latency import PADDING, TOPIC
+from benchmarks.handwritten.outbox import PADDING, TOPIC
 from benchmarks.pace import at_pace
 
 

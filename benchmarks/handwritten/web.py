@@ -2,10 +2,7 @@
 
 import os
 import uuid
-import zlib
 
-import msgspec
-import psycopg
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.db import connection, transaction
@@ -16,30 +13,22 @@ get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from benchmarks.handwritten.drain import LANES  # noqa: E402
-from benchmarks.handwritten.latency import INSERT_LANES, INSERT_ROW, PADDING, TOPIC, Waker  # noqa: E402
+from benchmarks.handwritten.outbox import INSERT_ROW, Waker, add_lanes, row  # noqa: E402
 from benchmarks.site.models import HandwrittenRow  # noqa: E402
 
-KEY = b"visitor"
 waker = Waker(os.environ["DATABASE_URL"], os.environ["KAFKA_BOOTSTRAP_SERVERS"], os.environ["EVENTS_PREFIX"])
 
 
 def ready(request: WSGIRequest) -> HttpResponse:
-    if not waker.is_alive():
-        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-            connection.execute(INSERT_LANES, [TOPIC, LANES - 1])
-        waker.start()
+    add_lanes(os.environ["DATABASE_URL"])
     return HttpResponse("ready")
 
 
 def order(request: WSGIRequest, number: int) -> HttpResponse:
-    id = str(uuid.uuid4())
-    value = msgspec.json.encode({"number": number, "at": 0.0, "padding": PADDING})
-    headers = msgspec.msgpack.encode([("ce_id", id.encode()), ("content-type", b"application/json")])
     with transaction.atomic():
         HandwrittenRow.objects.create(topic="an order", key=b"", value=b"", headers=b"")  # the change
         with connection.cursor() as cursor:
-            cursor.execute(INSERT_ROW, [TOPIC, zlib.crc32(KEY) % LANES, id, KEY, value, headers])
+            cursor.execute(INSERT_ROW, row("visitor", number, str(uuid.uuid4())))
     waker.wake()
     return HttpResponse("sent")
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from benchmarks import checking
 from benchmarks.pace import behind
-from benchmarks.percentiles import percentile
+from benchmarks.percentiles import percentile, steady
 from benchmarks.place import Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.site import events
@@ -47,7 +47,7 @@ class EndToEnd(Variant):
     def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
         asked: dict[str, float] = finished[0].told["asked"]
         handled: dict[str, float] = finished[1].told["handled"]
-        waited = [(handled[number] - at) * 1000 for number, at in asked.items() if number in handled]
+        waited = [seconds * 1000 for seconds in steady(asked, handled)]
         effects = checking.effects(place)
         expected = {"visitor": list(range(self.requests))}
         found = {key: sorted(numbers) for key, numbers in effects.items()}  # requests run side by side
