@@ -95,7 +95,7 @@ def servers_cpu(database: str, bootstrap_servers: str) -> dict[str, float]:
     """Seconds of processor that the servers have used so far; none of a server on another machine."""
     ports = {"PostgreSQL": urlsplit(database).port or 5432, "Kafka": urlsplit(f"//{bootstrap_servers}").port or 9092}
     listeners = {name: listening_on(port) for name, port in ports.items()}
-    return {name: _cpu_of_tree(pid) for name, pid in listeners.items() if pid}
+    return {name: cpu_of_tree(pid) for name, pid in listeners.items() if pid}
 
 
 def listening_on(port: int) -> int | None:
@@ -113,14 +113,24 @@ def _listening_sockets(port: int) -> Iterator[str]:
                 yield fields[9]
 
 
-def _cpu_of_tree(root: int) -> float:
-    """Of a process, its children that have ended, and its descendants."""
+def cpu_of_tree(root: int) -> float:
+    """Seconds of processor of a process, its children that have ended, and its descendants."""
+    ticks = sum(sum(map(int, stat[11:15])) for stat in _tree(root).values())
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def tree_of(root: int) -> set[int]:
+    """A process and its descendants, as far as they are there."""
+    return {*_tree(root)}
+
+
+def _tree(root: int) -> dict[int, list[str]]:
+    """``_stat`` of each."""
     stats = {pid: stat for pid in _pids() if (stat := _stat(pid))}
     wanted = {root}
     while found := {pid for pid, stat in stats.items() if int(stat[1]) in wanted} - wanted:
         wanted |= found
-    ticks = sum(sum(map(int, stats[pid][11:15])) for pid in wanted if pid in stats)
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return {pid: stat for pid, stat in stats.items() if pid in wanted}
 
 
 def _pids() -> list[int]:

@@ -105,7 +105,7 @@ def _results(
     """``around`` are problems beside those of the runs."""
     problems = [*around, *(problem for side in Side for run in runs[side] for problem in run.seen.problems)]
     names = list(dict.fromkeys(name for side in Side for run in runs[side] for name in run.seen.figures)) or [""]
-    costs = {side.value: _costs(variant.events, runs[side]) for side in Side}
+    costs = {side.value: costs_of(variant.events, runs[side]) for side in Side}
     notes = {side.value: _notes(runs[side]) for side in Side}
     results = []
     for name in names:
@@ -138,18 +138,20 @@ def _results(
 def ratios_of(
     products: Sequence[float | None], yardsticks: Sequence[float | None], least: float = 0.0
 ) -> list[float]:
-    """Product by yard-stick of each pair of runs; not where one of them failed, or the yard-stick is below ``least``."""
+    """Product by yard-stick of each pair of runs, but not where one has failed or the yard-stick is below ``least``."""
     pairs = zip(products, yardsticks, strict=True)
     return [product / stick for product, stick in pairs if product is not None and stick and stick >= least]
 
 
-def _costs(events: int, runs: Sequence[Run]) -> Costs:
+def costs_of(events: int, runs: Sequence[Run]) -> Costs:
+    """What the runs of one side cost. Processes of one name are told as one."""
     cpu: dict[str, list[float]] = defaultdict(list)
     memory: dict[str, list[float]] = defaultdict(list)
     for run in runs:
-        for each in run.finished:
-            cpu[each.name].append(each.cpu / events * 1000)
-            memory[each.name].append(each.memory / 1e6)
+        for name in dict.fromkeys(each.name for each in run.finished):
+            same = [each for each in run.finished if each.name == name]
+            cpu[name].append(sum(each.cpu for each in same) / events * 1000)
+            memory[name].append(max(each.memory for each in same) / 1e6)
         for name, seconds in run.servers.items():
             cpu[name].append(seconds / events * 1000)
     ended = [run.counts for run in runs if run.finished]

@@ -22,8 +22,11 @@ CHARTS = "images/performance"
 
 TITLE = "### "
 
-HEAD = """| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 | MB | SQL | Log | Dead |
-|---|---:|---:|---:|---|---|---:|---:|---:|"""
+HEAD = (
+    "| Variant | Product | Yard-stick | Ratio (spread) | Processor ms per 1,000 "
+    "| MB (yard-stick's) | SQL | Log | Dead |\n"
+    "|---|---:|---:|---:|---|---|---:|---:|---:|"
+)
 
 
 def figures(results: Sequence[Result], folder: Path, before: str = "") -> str:
@@ -70,9 +73,9 @@ def _row(result: Result) -> str:
     spread = f" ({result.ratio_range[0]:.2f}–{result.ratio_range[1]:.2f})" if result.ratio_range else ""
     ratio = "—" if result.ratio is None else f"{result.ratio:.2f}{spread}"
     name = result.variant if result.correct else f"{result.variant} **(wrong data)**"
-    costs = result.costs.get("product", Costs())
+    costs, by_hand = (result.costs.get(side, Costs()) for side in SIDES)
     cpu = ", ".join(f"{process} {seconds * 1000:.0f}" for process, seconds in costs.cpu.items())
-    memory = ", ".join(f"{megabytes:.0f}" for megabytes in costs.memory.values())
+    memory, other_memory = (", ".join(f"{each:.0f}" for each in found.memory.values()) for found in (costs, by_hand))
     statements = "—" if costs.statements is None else f"{costs.statements:.3f}"
     cells = [
         name,
@@ -80,7 +83,7 @@ def _row(result: Result) -> str:
         f"{number(result.handwritten)} ({result.yardstick})",
         ratio,
         cpu,
-        memory,
+        f"{memory} ({other_memory})" if other_memory else memory,
         statements,
         f"{costs.wal:,.0f}",
         f"{costs.dead_tuples:.2f}",

@@ -13,9 +13,9 @@ class Costs:
     """What one side costs: medians over its runs."""
 
     cpu: dict[str, float] = field(default_factory=dict)
-    """Seconds of processor per 1,000 events, by process; servers are processes, too."""
+    """Seconds of processor per 1,000 events, by process; servers are processes, too, and all of one name are one."""
     memory: dict[str, float] = field(default_factory=dict)
-    """MB that each process had at most."""
+    """MB that each process had at most; of several of one name, the largest."""
     statements: float | None = None
     """SQL statements per event; None where PostgreSQL does not count them."""
     wal: float = 0.0

@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.child import Clock
+from benchmarks.child import Clock, peak_memory
+from benchmarks.counters import cpu_of_tree, tree_of
 from benchmarks.handwritten.outbox import wait_until_empty
 from benchmarks.pace import at_pace
 from benchmarks.place import OURS
@@ -20,7 +21,7 @@ THREADS = 4
 
 
 def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any]:
-    """The moment of each request, by its number. Processor and memory are those of the visitors."""
+    """The moment of each request, by its number. Processor and memory are those of gunicorn and its worker."""
     (port,) = free_ports(1)
     command = ["-m", "gunicorn", "--workers=1", f"--threads={THREADS}", f"--bind=127.0.0.1:{port}", "--log-level=error"]
     application = f"benchmarks.{package}.web:application"
@@ -34,9 +35,11 @@ def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any
 
     try:
         wait_until_it_answers(port)
+        clock.cpu_now = lambda: cpu_of_tree(server.pid)
         clock.wait_for_start()
         at_pace(rate, requests, THREADS, ask, lambda: None)
         clock.end()
+        clock.memory = max(peak_memory(pid) for pid in tree_of(server.pid))
         with psycopg.connect(os.environ["DATABASE_URL"], application_name=OURS) as connection:
             wait_until_empty(connection)
     finally:

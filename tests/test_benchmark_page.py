@@ -15,7 +15,7 @@ def test_the_page_has_a_table_and_a_chart_of_each_scenario(tmp_path: Path) -> No
     results = [some_result(), some_result(variant="4 <processes>"), some_result(scenario="latency", unit="ms")]
     text = figures(results, tmp_path)
     assert "| 1 process | 40,000 events/s | 50,000 (the loop written by hand) | 0.80 (0.75–0.85) |" in text
-    assert "catchup 20" in text
+    assert "| catchup 20 | 70 (68) |" in text
     pictures = sorted(picture.name for picture in (tmp_path / CHARTS).iterdir())
     assert pictures == ["drain-events-per-s.svg", "latency-ms.svg"]
     assert f"]({CHARTS}/drain-events-per-s.svg)" in text

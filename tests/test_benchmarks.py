@@ -15,9 +15,10 @@ from confluent_kafka import KafkaException
 
 from benchmarks import __main__ as program
 from benchmarks import checking, report, result, scenarios
+from benchmarks.counters import Counts
 from benchmarks.filling import Load
 from benchmarks.machine import about_this_run, disk
-from benchmarks.measuring import Measuring, ratios_of
+from benchmarks.measuring import Measuring, Run, costs_of, ratios_of
 from benchmarks.pace import behind
 from benchmarks.percentiles import steady
 from benchmarks.place import Ground, Place
@@ -50,7 +51,10 @@ def some_result(**changes: object) -> Result:
         "events": 50_000,
         "repeats": 3,
         "correct": True,
-        "costs": {"product": result.Costs({"catchup": 0.02}, {"catchup": 70.0}, 0.02, 600.0, 1.0)},
+        "costs": {
+            "product": result.Costs({"catchup": 0.02}, {"catchup": 70.0}, 0.02, 600.0, 1.0),
+            "handwritten": result.Costs({"loop": 0.01}, {"loop": 68.0}, 0.02, 600.0, 1.0),
+        },
         "run": about_this_run(quick=True) | {"servers": {"PostgreSQL": {"version": "17.2", "disk": "ext4 at /"}}},
     }
     return Result(**(given | changes))  # type: ignore[arg-type]
@@ -264,6 +268,14 @@ def test_who_waited_for_processes_to_connect_is_left_out_of_latencies() -> None:
 def test_there_is_no_ratio_to_what_is_too_small_or_missing() -> None:
     assert ratios_of([3.0, 3.0, None, 3.0], [1.5, 0.5, 1.5, None], least=1.0) == [2.0]
     assert ratios_of([3.0, 3.0], [0.5, 0.0]) == [6.0]
+
+
+def test_processes_of_one_name_are_told_as_one() -> None:
+    finished = [Finished("catchup", 0.0, 1.0, cpu, memory, {}) for cpu, memory in ((1.0, 50), (3.0, 40))]
+    run = Run(Seen({}), finished, Counts(None, 0, 0), {"Kafka": 2.0})
+    found = costs_of(1_000, [run, run])
+    assert found.cpu == {"catchup": 4.0, "Kafka": 2.0}
+    assert found.memory == {"catchup": 50 / 1e6}
 
 
 def test_right_data_has_no_differences() -> None:

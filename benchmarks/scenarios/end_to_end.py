@@ -40,7 +40,7 @@ class EndToEnd(Variant):
         consumer = {"group": place.name, "events": self.requests} | (by_hand if side is Side.HANDWRITTEN else {})
         env = place.env() if side is Side.PRODUCT else place.env_by_hand()
         return [
-            Actor("site and visitors", "benchmarks.visitors", arguments, env),
+            Actor("site", "benchmarks.visitors", arguments, env),
             Actor("consume", f"benchmarks.{_package(side)}.arrivals", consumer, env),
         ]
 
