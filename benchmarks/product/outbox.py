@@ -1,10 +1,17 @@
-"""Waits for others to empty the outbox."""
+"""How much waits in the outbox, and waiting until others have emptied it."""
 
 import time
 
 from django.db import connection
 
 from benchmarks.counters import OWN_LOOK
+
+
+def waiting() -> int:
+    """How many events wait. Its look is not counted as a statement of the product's."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) AS {OWN_LOOK} FROM django_events_outgoingevent")
+        return int(cursor.fetchone()[0])
 
 
 def wait_until_empty(timeout: float = 120.0) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from benchmarks import checking
@@ -62,18 +63,24 @@ class Commits(Variant):
         kind, expected = self.kind_of(side), self._expected()
         problems = checking.differences("changes", checking.effects(place), expected)
         if kind == THREAD:
-            found = checking.numbers_sent(place.broker)
-            problems += checking.differences("Kafka", found, expected)
+            first = {f"first-{process}": [0] for process in range(self.processes)}
+            problems += checking.differences("Kafka", checking.numbers_sent(place.broker), expected | first)
         table = "site_handwrittenrow" if kind == BY_HAND else "django_events_outgoingevent"
         rows, wanted = checking.rows_left(place, table), self.events if kind in (NO_THREAD, BY_HAND) else 0
         if rows != wanted:
             problems.append(f"{table} has {rows:,} rows instead of {wanted:,}")
-        return Seen({"": self.events / duration(finished)}, problems)
+        return Seen({"": self.events / duration(finished)}, problems, _after(finished))
 
     def _expected(self) -> dict[str, list[int]]:
         threads = self.writers // self.processes
         keys = [f"key-{process}-{thread}" for process in range(self.processes) for thread in range(threads)]
         return {key: list(range(self.of_each)) for key in keys}
+
+
+def _after(finished: Sequence[Finished]) -> dict[str, float]:
+    """What came after the last commit, of the process in which it was most: they share what waits."""
+    told: list[dict[str, float]] = [each.told.get("after", {}) for each in finished]
+    return {name: max(each.get(name, 0.0) for each in told) for name in dict.fromkeys(chain(*told))}
 
 
 @dataclass(frozen=True)
