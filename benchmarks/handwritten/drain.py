@@ -40,8 +40,8 @@ def run(clock: Clock, database: str, servers: str, prefix: str, processes: int) 
     """Send everything that waits; several processes share the lanes."""
     lanes = LANES // processes
     with psycopg.connect(database) as connection:
-        clock.wait_for_start()
         producer = make_producer(servers)
+        clock.wait_for_start()
         sent = 0
         while count := send_round(connection, producer, prefix, lanes, plans=True):
             sent += count
