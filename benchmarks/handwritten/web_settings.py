@@ -1,4 +1,4 @@
-"""A site with what most sites have, without the product."""
+"""A site with what most sites have, and payload classes, without the product."""
 
 SECRET_KEY = "for the benchmark only"
 INSTALLED_APPS = [
@@ -7,6 +7,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.messages",
     "django.contrib.sessions",
+    "benchmarks.many_payloads",
 ]
 ROOT_URLCONF = "benchmarks.web_urls"
 USE_TZ = True

@@ -1,1 +1,1 @@
-"""An app that declares as many topics as it is told to."""
+"""An app that declares a topic for each of many payload classes."""

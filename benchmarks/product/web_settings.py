@@ -1,4 +1,4 @@
-"""The same site with the product, and an app with topics."""
+"""The same site with the product, and a topic for each payload class."""
 
 from benchmarks.handwritten.web_settings import *  # noqa: F403
 from benchmarks.handwritten.web_settings import INSTALLED_APPS

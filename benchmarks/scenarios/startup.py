@@ -41,7 +41,11 @@ class WebProcess(Variant):
         problems = ["librdkafka is loaded, although nothing is sent"] if told["librdkafka"] else []
         if side is Side.PRODUCT and told["topics"] < self.topics:
             problems.append(f"{told['topics']} of {self.topics} topics are declared")
-        notes = {"MB": told["memory"] / 1e6, "modules": float(told["modules"])}
+        notes = {
+            "processor ms": finished[0].cpu * 1000,
+            "MB": told["memory"] / 1e6,
+            "modules": float(told["modules"]),
+        }
         return Seen({"": duration(finished) * 1000}, problems, notes)
 
 
