@@ -48,7 +48,7 @@ class Measuring:
         runs: dict[Side, list[Run]] = {side: [] for side in Side}
         problems: list[str] = []
         about = self._about | {"load_before_variant": os.getloadavg()[0]}
-        repeats = self._repeats * variant.repeats
+        repeats = min(self._repeats * variant.repeats, variant.most_repeats)
         try:
             with closing(Ground(self._server, self._bootstrap_servers, self._migrated)) as ground:
                 say("preparing")
@@ -62,8 +62,9 @@ class Measuring:
         return _results(variant, runs, problems, repeats, about)
 
     def _run(self, variant: Variant, side: Side, ground: Ground) -> Run:
+        is_filled = side is Side.PRODUCT or variant.yardstick_is_filled
         try:
-            with ground.place() as place, variant.around(place, side):
+            with ground.place(is_filled=is_filled) as place, variant.around(place, side):
                 return self._run_at(place, variant, side)
         except FAILURES as error:
             return Run(Seen({}, [f"{side.value}: {_said(error)}"]), [], Counts(None, 0, 0), {})

@@ -56,6 +56,7 @@ class Ground:
         """``migrated`` is a database with the site's tables."""
         self._server = server
         self._servers = bootstrap_servers
+        self._migrated = migrated
         self.name = f"bench_{uuid.uuid4().hex[:8]}"
         self.shared = Broker(bootstrap_servers, f"{self.name}.all.")
         self.database = _address(server, self.name)
@@ -63,10 +64,10 @@ class Ground:
         self._create(self.name, migrated)
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A place for one run; it is gone afterwards."""
+    def place(self, *, is_filled: bool = True) -> Iterator[Place]:
+        """A place for one run, with or without what was prepared; it is gone afterwards."""
         name = f"{self.name}_{uuid.uuid4().hex[:6]}"
-        self._create(name, self.name)
+        self._create(name, self.name if is_filled else self._migrated)
         broker = Broker(self._servers, f"{name}.")
         try:
             yield Place(_address(self._server, name), broker, name, self.shared)

@@ -48,6 +48,10 @@ class Variant(ABC):
     yardstick: ClassVar[str] = "the loop written by hand"
     repeats: ClassVar[int] = 1
     """How many times as often as others it is run: for what is over in a moment."""
+    most_repeats: ClassVar[int] = 1_000
+    """More runs of each side than these are not worth their time."""
+    yardstick_is_filled: ClassVar[bool] = True
+    """Whether the yard-stick's runs, too, get a copy of the tables that ``prepare`` has filled."""
     least: ClassVar[float] = 0.0
     """A figure of the yard-stick below it is too small to be compared with."""
 

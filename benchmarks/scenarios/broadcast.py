@@ -98,6 +98,6 @@ class Subscribers(Variant):
 
 def variants(quick: bool) -> Sequence[Variant]:
     return [
-        Hearing(100, 100 if quick else 2_000),
+        Hearing(100, 100 if quick else 1_000),
         Subscribers(500 if quick else 10_000, 1_000 if quick else 50_000),
     ]

@@ -94,7 +94,7 @@ class ByHand(Commits):
 
 
 def variants(quick: bool) -> Sequence[Variant]:
-    sizes = {8: 30} if quick else {1: 3_000, 8: 1_000, 32: 300}
+    sizes = {8: 30} if quick else {1: 1_500, 8: 800, 32: 200}
     return [
         variant(kind, writers, of_each)
         for writers, of_each in sizes.items()

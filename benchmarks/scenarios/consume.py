@@ -86,7 +86,7 @@ def _many(number: int, what: str) -> str:
 
 
 def variants(quick: bool) -> Sequence[Variant]:
-    events = {NO_OP: 2_000, INSERT: 500, BATCH: 1_000} if quick else {NO_OP: 100_000, INSERT: 15_000, BATCH: 50_000}
+    events = {NO_OP: 2_000, INSERT: 500, BATCH: 1_000} if quick else {NO_OP: 60_000, INSERT: 8_000, BATCH: 25_000}
     return [
         Consume(kind, Load(events[kind]), partitions, workers)
         for kind in (NO_OP, INSERT, BATCH)

@@ -64,4 +64,4 @@ def _package(side: Side) -> str:
 
 
 def variants(quick: bool) -> Sequence[Variant]:
-    return [EndToEnd(100, 100 if quick else 2_000)]
+    return [EndToEnd(100, 100 if quick else 1_000)]

@@ -24,6 +24,13 @@ class Rows(Drain):
 
 
 @dataclass(frozen=True)
+class MostRows(Rows):
+    """So many that each run takes minutes."""
+
+    most_repeats: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
 class Handlers(Consume):
     """So many keys, or so many handlers of each event."""
 
@@ -69,11 +76,12 @@ class Topics(Variant):
 
 
 def variants(quick: bool) -> Sequence[Variant]:
-    rows = (100, 2_000) if quick else (1_000, 100_000, 1_000_000)
+    *rows, most = (100, 2_000) if quick else (1_000, 100_000, 1_000_000)
     keys = (100, 1_000) if quick else (100, 100_000)
     events = 1_000 if quick else 100_000
     return [
         *(Rows(f"{count:,} rows", Load(count)) for count in rows),
+        MostRows(f"{most:,} rows", Load(most)),
         *(Handlers(NO_OP, Load(events, keys=count), 8, 8) for count in keys),
         *(Handlers(NO_OP, Load(events // count), 8, 8, handlers=count) for count in (10, 50)),
         Topics(50, looks=20 if quick else 200),

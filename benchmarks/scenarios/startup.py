@@ -22,6 +22,7 @@ class WebProcess(Variant):
     better: ClassVar[Better] = Better.LOWER
     yardstick: ClassVar[str] = "the site without the product"
     repeats: ClassVar[int] = 3
+    most_repeats: ClassVar[int] = 5
 
     @property
     def events(self) -> int:
@@ -58,6 +59,7 @@ class StartOfConsume(Variant):
     better: ClassVar[Better] = Better.LOWER
     yardstick: ClassVar[str] = "a bare consumer"
     repeats: ClassVar[int] = 3
+    most_repeats: ClassVar[int] = 5
 
     @property
     def name(self) -> str:
