@@ -62,10 +62,10 @@ def set_up_django() -> None:
 def main(module: str, arguments: dict[str, Any]) -> None:
     clock = Clock()
     run = importlib.import_module(module).run
-    if folder := os.environ.get(PROFILE):
-        from benchmarks.profiling import profiled
+    if PROFILE in os.environ:
+        from benchmarks.profiling import profiled_if_asked
 
-        with profiled(Path(folder) / f"{module}-{os.getpid()}.svg"):
+        with profiled_if_asked(module, os.getpid()):
             told = run(clock, **arguments)
     else:
         told = run(clock, **arguments)

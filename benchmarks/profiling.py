@@ -8,30 +8,51 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+from benchmarks.child import PROFILE
+
+ATTACHED = "Sampling process"
+"""What py-spy says when it has found the process."""
+
+
+def profiled_if_asked(name: str, pid: int) -> AbstractContextManager[None]:
+    """``profiled``, where ``./dev profile`` has started us; the picture is named after what it shows."""
+    folder = os.environ.get(PROFILE)
+    return profiled(Path(folder) / f"{name}-{pid}.svg", pid) if folder else nullcontext()
 
 
 @contextmanager
-def profiled(picture: Path) -> Iterator[None]:
-    """Inside, all threads of this process are looked at 200 times a second."""
-    command = ["py-spy", "record", "--pid", str(os.getpid()), "--rate", "200", "--threads", "--output", str(picture)]
-    spy = subprocess.Popen(
-        [str(Path(sys.executable).parent / command[0]), *command[1:], "--duration", "3600"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        spy.send_signal(signal.SIGINT)
-        spy.wait(30)
+def profiled(picture: Path, pid: int) -> Iterator[None]:
+    """Inside, all threads of the process are looked at 200 times a second."""
+    command = ["py-spy", "record", "--pid", str(pid), "--rate", "200", "--threads", "--output", str(picture)]
+    with tempfile.NamedTemporaryFile() as said:
+        spy = subprocess.Popen(
+            [str(Path(sys.executable).parent / command[0]), *command[1:], "--duration", "3600"],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_attached(spy, Path(said.name))
+            yield
+        finally:
+            spy.send_signal(signal.SIGINT)
+            spy.wait(30)
+
+
+def _wait_until_attached(spy: "subprocess.Popen[bytes]", said: Path, timeout: float = 5.0) -> None:
+    """What is over in a moment would else be over before."""
+    deadline = time.monotonic() + timeout
+    while ATTACHED not in said.read_text(errors="replace") and spy.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def main(arguments: Sequence[str]) -> int:
     from benchmarks.__main__ import main as bench
-    from benchmarks.child import PROFILE
     from benchmarks.scenarios import NAMES
 
     parser = argparse.ArgumentParser(

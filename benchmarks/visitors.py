@@ -15,6 +15,7 @@ from benchmarks.counters import cpu_of_tree, tree_of
 from benchmarks.handwritten.outbox import wait_until_empty
 from benchmarks.pace import at_pace
 from benchmarks.place import OURS
+from benchmarks.profiling import profiled_if_asked
 from tests.services.server import die_with_parent, free_ports
 
 THREADS = 4
@@ -24,8 +25,8 @@ def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any
     """The moment of each request, by its number. Processor and memory are those of gunicorn and its worker."""
     (port,) = free_ports(1)
     command = ["-m", "gunicorn", "--workers=1", f"--threads={THREADS}", f"--bind=127.0.0.1:{port}", "--log-level=error"]
-    application = f"benchmarks.{package}.web:application"
-    server = subprocess.Popen([sys.executable, *command, application], env=os.environ, preexec_fn=die_with_parent)
+    site = f"benchmarks.{package}.web"
+    server = subprocess.Popen([sys.executable, *command, f"{site}:application"], env=os.environ, preexec_fn=die_with_parent)
     asked: dict[str, float] = {}
 
     def ask(thread: int, turn: int) -> None:
@@ -36,9 +37,10 @@ def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any
     try:
         wait_until_it_answers(port)
         clock.cpu_now = lambda: cpu_of_tree(server.pid)
-        clock.wait_for_start()
-        at_pace(rate, requests, THREADS, ask, lambda: None)
-        clock.end()
+        with profiled_if_asked(site, max(tree_of(server.pid))):  # the worker: it was started after gunicorn
+            clock.wait_for_start()
+            at_pace(rate, requests, THREADS, ask, lambda: None)
+            clock.end()
         clock.memory = max(peak_memory(pid) for pid in tree_of(server.pid))
         with psycopg.connect(os.environ["DATABASE_URL"], application_name=OURS) as connection:
             wait_until_empty(connection)

@@ -32,9 +32,9 @@ from tests.processes import ROOT
 FIELDS = {"scenario", "variant", "product", "handwritten", "ratio", "unit", "correct", "costs", "problems", "run"}
 
 
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def bench(*arguments: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
 def some_result(**changes: object) -> Result:
@@ -151,6 +151,15 @@ def test_what_was_measured_before_the_end_is_in_the_file(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         program.main(["drain", "--quick", "--json", str(file)])
     assert [each.name for each in result.load(file)] == [some_result().name]
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.parametrize("scenario", scenarios.NAMES)
+def test_a_quick_run_of_each_scenario_leaves_the_right_data(scenario: str) -> None:
+    done = bench(scenario, "--quick", timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("heard", [[("key-0", 0)], [("key-0", 1), ("key-0", 0)], [("key-0", 0), ("key-0", 1)] * 2])
