@@ -136,9 +136,7 @@ def _results(
     return results
 
 
-def ratios_of(
-    products: Sequence[float | None], yardsticks: Sequence[float | None], least: float = 0.0
-) -> list[float]:
+def ratios_of(products: Sequence[float | None], yardsticks: Sequence[float | None], least: float = 0.0) -> list[float]:
     """Product by yard-stick of each pair of runs, but not where one has failed or the yard-stick is below ``least``."""
     pairs = zip(products, yardsticks, strict=True)
     return [product / stick for product, stick in pairs if product is not None and stick and stick >= least]

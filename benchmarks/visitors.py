@@ -24,9 +24,10 @@ THREADS = 4
 def run(clock: Clock, rate: float, requests: int, package: str) -> dict[str, Any]:
     """The moment of each request, by its number. Processor and memory are those of gunicorn and its worker."""
     (port,) = free_ports(1)
-    command = ["-m", "gunicorn", "--workers=1", f"--threads={THREADS}", f"--bind=127.0.0.1:{port}", "--log-level=error"]
     site = f"benchmarks.{package}.web"
-    server = subprocess.Popen([sys.executable, *command, f"{site}:application"], env=os.environ, preexec_fn=die_with_parent)
+    options = ["--workers=1", f"--threads={THREADS}", f"--bind=127.0.0.1:{port}", "--log-level=error"]
+    command = [sys.executable, "-m", "gunicorn", *options, f"{site}:application"]
+    server = subprocess.Popen(command, env=os.environ, preexec_fn=die_with_parent)
     asked: dict[str, float] = {}
 
     def ask(thread: int, turn: int) -> None:

@@ -28,7 +28,7 @@ def test_the_page_has_what_has_no_column(tmp_path: Path) -> None:
         "notes": {"product": {"commits per second": 466.0}, "handwritten": {"commits per second": 995.0}},
         "remarks": ["product: only 466 a second instead of 1,000"],
     }
-    results = [some_result(), some_result(variant="1,000/s p50", **beside), some_result(variant="1,000/s p99", **beside)]
+    results = [some_result(), *(some_result(variant=f"1,000/s {name}", **beside) for name in ("p50", "p99"))]
     lines = [line for line in figures(results, tmp_path).splitlines() if line.startswith("- ")]
     assert lines == [
         "- 1,000/s p50 and 1,000/s p99: product commits per second 466; yard-stick commits per second 995; "
