@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\nCompared with {options.compare}:", *report.comparison(found, before), sep="\n")
     wrong = [each.name for each in found if not each.correct]
     if wrong:
-        print(f"\nFAILED, because the data was wrong: {', '.join(wrong)}", file=sys.stderr)
+        print(f"\nFAILED, because a run broke or left wrong data: {', '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0
 
 
