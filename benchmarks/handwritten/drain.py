@@ -27,10 +27,8 @@ READ = """
     ) o ORDER BY o.id
 """
 DELETE = "DELETE FROM django_events_outgoingevent WHERE id = ANY(%s)"
-PLANS = (
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; "
-    "SET LOCAL jit = off"
-)
+PLANS = "-c enable_seqscan=off -c enable_sort=off -c enable_bitmapscan=off -c jit=off"
+"""Options of a connection: PostgreSQL has no statistics yet of a table that has just been filled."""
 
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -39,14 +37,19 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def run(clock: Clock, database: str, servers: str, prefix: str, processes: int) -> dict[str, Any]:
     """Send everything that waits; several processes share the lanes."""
     lanes = LANES // processes
-    with psycopg.connect(database) as connection:
+    with connect(database) as connection:
         producer = make_producer(servers)
         clock.wait_for_start()
         sent = 0
-        while count := send_round(connection, producer, prefix, lanes, plans=True):
+        while count := send_round(connection, producer, prefix, lanes):
             sent += count
         clock.end()
     return {"sent": sent}
+
+
+def connect(database: str) -> Connection:
+    """A connection on which rows are read along their index."""
+    return psycopg.connect(database, options=PLANS)
 
 
 def make_producer(servers: str) -> Producer:
@@ -64,15 +67,10 @@ def make_producer(servers: str) -> Producer:
     return producer
 
 
-def send_round(
-    connection: Connection, producer: Producer, prefix: str, lanes: int = LANES, *, plans: bool = False
-) -> int:
-    """Send the oldest rows of the lanes that nobody holds; their number. With ``plans`` PostgreSQL is told how to read:
-    it has no statistics yet of a table that has just been filled."""
+def send_round(connection: Connection, producer: Producer, prefix: str, lanes: int = LANES) -> int:
+    """Send the oldest rows of the lanes that nobody holds; their number."""
     decode = msgspec.msgpack.Decoder(list[tuple[str, bytes | None]]).decode
     with connection.transaction(), connection.cursor(binary=True) as cursor:
-        if plans:
-            connection.execute(PLANS)
         locked = cursor.execute(LOCK, [lanes]).fetchall()
         if not locked:
             return 0

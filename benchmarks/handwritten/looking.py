@@ -3,15 +3,13 @@
 import time
 from typing import Any
 
-import psycopg
-
 from benchmarks.child import Clock
-from benchmarks.handwritten.drain import make_producer, send_round
+from benchmarks.handwritten.drain import connect, make_producer, send_round
 
 
 def run(clock: Clock, events: int, every: float, database: str, servers: str, prefix: str) -> dict[str, Any]:
     producer, sent = make_producer(servers), 0
-    with psycopg.connect(database) as connection:
+    with connect(database) as connection:
         clock.wait_for_start()
         while sent < events:
             found = send_round(connection, producer, prefix)

@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from benchmarks.counters import OWN_LOOK
-from benchmarks.handwritten.drain import LANES, ROWS, make_producer, send_round
+from benchmarks.handwritten.drain import LANES, ROWS, connect, make_producer, send_round
 
 TOPIC = "bench.measured"
 INSERT_ROW = """
@@ -67,7 +67,7 @@ class Waker(threading.Thread):
 
     def run(self) -> None:
         producer = make_producer(self._servers)
-        with psycopg.connect(self._database) as connection:
+        with connect(self._database) as connection:
             while not self._ended:
                 self._woken.wait()
                 self._woken.clear()
