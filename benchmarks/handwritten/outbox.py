@@ -27,7 +27,7 @@ def add_lanes(database: str) -> None:
         connection.execute(INSERT_LANES, [TOPIC, LANES - 1])
 
 
-def row(key: str, number: int, id: str) -> list[object]:
+def row(key: str, number: int, id: str) -> list[Any]:
     """What INSERT_ROW takes: an event with the same body and headers as the product's."""
     value = msgspec.json.encode({"number": number, "at": time.time(), "padding": PADDING})
     headers = [
