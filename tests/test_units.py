@@ -16,6 +16,7 @@ from psycopg.errors import DeadlockDetected, DivisionByZero, LockNotAvailable, S
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, sharing, slowness, trying
+from django_events.consuming import group as groups
 from django_events.consuming.group import GroupThread
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.limits import Limits
@@ -479,6 +480,38 @@ def test_while_a_handler_runs_its_group_looks_at_kafka_less_and_less_often(
     assert waits[::2] == [0.0] * 6
     assert waits[1::2] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
     assert idle._consumer.waits == [0.0] * 6  # type: ignore[attr-defined]
+
+
+def test_while_its_workers_have_plenty_a_group_looks_at_kafka_only_now_and_then(
+    idle: GroupThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "_collect", lambda block: 0)
+    progress, (handler,) = idle._progress[PLACE], idle.group.handlers
+    for number in range(1, 2_000):
+        idle._queues.add(Work(handler, record(number), progress, progress.started(number, 1)), 0.0)
+    monkeypatch.setattr(groups, "STILL", 600.0)
+    idle._turn()
+    idle._turn()
+    assert len(idle._consumer.waits) == 1  # type: ignore[attr-defined]
+    monkeypatch.setattr(groups, "STILL", 0.0)
+    idle._turn()
+    assert len(idle._consumer.waits) == 2  # type: ignore[attr-defined]
+
+
+HUNDREDS = Batch(size=100, parallel=3)
+
+
+@pytest.mark.parametrize(("works", "batch", "has_plenty"), [
+    (499, None, False), (500, None, True), (599, HUNDREDS, False), (600, HUNDREDS, True),
+])  # fmt: skip
+def test_how_much_is_plenty(
+    topic: Topic[Payload], group: ConsumerGroup, works: int, batch: Batch | None, has_plenty: bool
+) -> None:
+    declare(group, topic, print, batch)
+    queues, progress = Queues(), Progress(PLACE)
+    for number in range(works):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    assert HandingOut(group.handlers, queues, Pool()).has_plenty is has_plenty  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("due_in", [60.0, None])

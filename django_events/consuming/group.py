@@ -20,7 +20,7 @@ from django_events.consuming.limits import Limits
 from django_events.consuming.metrics import GroupMetrics, count_outcomes, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
-from django_events.consuming.pausing import Pauses
+from django_events.consuming.pausing import STILL, Pauses
 from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
 from django_events.consuming.pulse import Pulse
 from django_events.consuming.queues import Queue, Queues
@@ -90,6 +90,8 @@ class GroupThread(threading.Thread):
         self._commit_due = 0.0
         self._pulse = Pulse()
         self._wait = SHORTEST_WAIT
+        self._looked_at = float("-inf")
+        """The moment (time.monotonic) of the last look at Kafka."""
 
     # ── from other threads ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,7 +266,7 @@ class GroupThread(threading.Thread):
         self._settle_in()
         count = 0
         timeout = 0.0 if self._running else self._seconds_to_next_begin()
-        if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now):
+        if not self._may_poll(now):
             return self._collect(block=min(timeout, LONGEST_WAIT))
         while count < POLLED_AT_ONCE and (record := self._consumer.poll(timeout if not count else 0.0)):
             if not count:
@@ -274,6 +276,14 @@ class GroupThread(threading.Thread):
             if is_too_much or (count >= POLLED_AT_LEAST and not self._workers.results.empty()):
                 break
         return count
+
+    def _may_poll(self, now: float) -> bool:
+        """Whether to look at Kafka. For a while not if workers have more than enough: what is taken on are objects, all
+        of which Python looks at for garbage again and again; what waits in librdkafka is bytes."""
+        if self._handing_out.has_plenty and now - self._looked_at < STILL:
+            return False
+        self._looked_at = now
+        return self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now)
 
     def _settle_in(self) -> None:
         ours = [partition for partition in self._newly_assigned if partition in self._progress]

@@ -14,6 +14,10 @@ AHEAD = 2
 """Units for each worker, the one that it has included, so that none is idle while the group's thread is at Kafka."""
 
 
+PLENTY = 500
+"""Events of one handler that may be tried: more than its workers do while the group's thread goes its round."""
+
+
 class HandingOut:
     """Used by the thread of the group, or of the broadcast handler, alone."""
 
@@ -60,6 +64,11 @@ class HandingOut:
     def units_of(self, handler: Handler) -> int:
         """How many units of this handler the workers have."""
         return self._units_of[handler.name]
+
+    @property
+    def has_plenty(self) -> bool:
+        """Whether each handler has more to try than its workers do in a moment."""
+        return all(self._queues.line(handler.name).works >= _plenty(handler) for handler in self._handlers)
 
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
@@ -117,3 +126,8 @@ class HandingOut:
             has_waited=any(work.delays for work in works),
         )
         self._workers.submit(unit)
+
+
+def _plenty(handler: Handler) -> int:
+    batch = handler.calling.batch
+    return max(PLENTY, AHEAD * batch.size * batch.parallel) if batch else PLENTY
