@@ -78,6 +78,19 @@ def processes_when_all_are_live(port: int, server: Process, count: int) -> set[i
     return found
 
 
+def wait_until_all_have(numbers: list[int], processes: set[int], lines: Path, server: Process) -> None:
+    """Wait until each process has left a line for each of these events, and no other."""
+
+    def have() -> dict[int, list[int]]:
+        return {process: read(lines / str(process)) for process in processes}
+
+    try:
+        wait_for(lambda: all(found == numbers for found in have().values()))
+    except AssertionError as error:
+        gone = [process for process in processes if not Path(f"/proc/{process}").exists()]
+        raise AssertionError(f"processes have {have()}; these are gone: {gone}\n{server.output}") from error
+
+
 SERVERS: dict[str, tuple[int, tuple[str, ...], dict[str, str]]] = {
     "gunicorn": (4, ("gunicorn", "tests.web.wsgi", "--workers=4", "--bind=127.0.0.1:{port}"), {}),
     "gunicorn --preload": (
@@ -106,7 +119,7 @@ def test_each_process_of_a_server_sees_each_event(
     processes = processes_when_all_are_live(port, server, count)
     for number in range(20):
         put(broker, number)
-    wait_for(lambda: all(read(lines / str(process)) == [*range(20)] for process in processes))
+    wait_until_all_have([*range(20)], processes, lines, server)
     if kind == "gunicorn --preload and the setting":
         assert {int(each.name) for each in lines.iterdir()} == processes
     server.signal(signal.SIGTERM)
@@ -160,7 +173,7 @@ def test_after_an_outage_each_process_is_live_again_and_tells_whether_something_
     try:
         processes = processes_when_all_are_live(port, server, count)
         put_into_first(1)
-        wait_for(lambda: all(read(lines / str(process)) == [1] for process in processes))
+        wait_until_all_have([1], processes, lines, server)
 
         kafka_server.kill()
         over_at = time.monotonic() + OUTAGE
@@ -177,7 +190,7 @@ def test_after_an_outage_each_process_is_live_again_and_tells_whether_something_
             os.killpg(server.pid, signal.SIGCONT)
 
         expected, gaps = ([1, 3], ["1 to 2"]) if is_missed else ([1, 2, 3], [])
-        wait_for(lambda: all(read(lines / str(process)) == expected for process in processes))
+        wait_until_all_have(expected, processes, lines, server)
         assert [gaps_of(process) for process in processes] == [gaps] * count
         wait_for(lambda: live_processes(port, server) == processes)
     finally:

@@ -267,7 +267,7 @@ def test_an_outage_of_a_minute_under_load_costs_neither_memory_nor_transactions_
     wait_for(lambda: not OutgoingEvent.objects.exists(), 120)
     wait_for(lambda: len(changes_of_state(senders[1])) > 1)  # also if the visits' process has sent everything
     assert numbers(fragile) == in_order()
-    assert waiting > COMMITS * OUTAGE / 10, "the site did not go on"
+    assert waiting > COMMITS * OUTAGE / 2, "the site did not go on"
     assert max(ages) < LONGEST_TRANSACTION
     assert len(lanes_locked) > 1
     assert max(lanes_locked) == 0, "a lane was locked while Kafka was known to be away"

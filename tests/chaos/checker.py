@@ -15,6 +15,7 @@ RULES: tuple[Rule, ...] = (
     delivery.committed_events_are_delivered,
     delivery.nothing_else_is_delivered,
     delivery.records_are_as_written,
+    delivery.what_is_gone_was_acknowledged,
     delivery.calm_events_arrive_promptly,
     delivery.what_is_held_back_is_not_set_aside,
     delivery.only_what_kafka_refuses_is_set_aside,

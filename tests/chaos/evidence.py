@@ -9,6 +9,7 @@ from tests.chaos.facts import (
     DATABASE,
     FALTERING,
     KAFKA,
+    Acknowledged,
     AnyFact,
     Buried,
     Committed,
@@ -62,6 +63,11 @@ class Evidence:
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
         self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
+        self.acknowledged_at: dict[tuple[str, int], float] = {}
+        """When each process was first told that Kafka has an event."""
+        for fact in self.all(Acknowledged):
+            for event in fact.events:
+                self.acknowledged_at.setdefault((event, fact.process), fact.at)
         self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
         self.sent_by = _grouped((fact.event, fact) for fact in self.all(Sent))
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))

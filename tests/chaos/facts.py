@@ -144,6 +144,12 @@ class Sending(Fact, frozen=True):
     events: tuple[str, ...]
 
 
+class Acknowledged(Fact, frozen=True):
+    """Kafka has told the process that it has these events; their rows are still there."""
+
+    events: tuple[str, ...]
+
+
 class Sent(Fact, frozen=True):
     """Kafka has acknowledged the event, and the transaction that deletes its row is committed."""
 
@@ -240,6 +246,7 @@ AnyFact = (
     | Aborted
     | Saved
     | Sending
+    | Acknowledged
     | Sent
     | SetAside
     | Delivered

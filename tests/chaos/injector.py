@@ -99,7 +99,9 @@ class Injector:
         client, server = planned.target
         link = self._parts.links[client, server]
         link.become(condition)
-        return (client,), server, lambda: link.become(Condition.OPEN)
+        is_between_nodes = client.startswith("kafka-")
+        hits, about = ((KAFKA,), f"{client} and {server}") if is_between_nodes else ((client,), server)
+        return hits, about, lambda: link.become(Condition.OPEN)
 
     def _broker_(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         return self._kill_nodes(*[int(name.removeprefix("kafka-")) for name in planned.target])

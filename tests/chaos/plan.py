@@ -52,7 +52,11 @@ KINDS: Mapping[str, Kind] = {
 connections to one server. broker, coordinator, quorum: SIGKILL of one node of Kafka, of the one that coordinates a
 group, of two at once. database: immediate restart. refuse: Kafka refuses large batches. absent: once in a run, from its
 begin until a moment of the phase. divide: once in a run, one node of Kafka is cut off from the others, and not from its
-clients. These two are drawn apart from the others."""
+clients. These two are drawn apart from the others, and so is one cut and one slow of the connections between two nodes.
+"""
+
+BETWEEN_NODES = ("cut", "slow")
+"""The kinds that also hit, once in a run, the connections between two nodes of Kafka."""
 
 GAP = 0.7
 """Seconds between the begins of two faults, on average."""
@@ -68,6 +72,11 @@ def plan(
     apart = [_absence(random.Random(f"absence of {seed}"), seconds)] if ABSENT in kinds else []
     apart += [_division(random.Random(f"division of {seed}"), seconds, servers)] if DIVIDE in kinds else []
     drawn = sorted(kind for kind in kinds if KINDS[kind].weight)
+    apart += [
+        _between_nodes(random.Random(f"{kind} between nodes of {seed}"), kind, seconds, servers)
+        for kind in BETWEEN_NODES
+        if kind in kinds
+    ]
     others = _drawn(random.Random(f"faults of {seed}"), seconds, actors, servers, drawn)
     return sorted([*apart, *others], key=lambda planned: planned.at)
 
@@ -78,10 +87,20 @@ def _absence(draw: random.Random, seconds: float) -> Planned:
 
 
 def _division(draw: random.Random, seconds: float, servers: Sequence[str]) -> Planned:
-    lasts = min(draw.uniform(KINDS[DIVIDE].shortest, KINDS[DIVIDE].longest), seconds)
+    at, lasts = _moment(draw, DIVIDE, seconds)
+    return Planned(kind=DIVIDE, at=at, seconds=lasts, target=(draw.choice(_nodes(servers)),))
+
+
+def _between_nodes(draw: random.Random, kind: str, seconds: float, servers: Sequence[str]) -> Planned:
+    at, lasts = _moment(draw, kind, seconds)
+    return Planned(kind=kind, at=at, seconds=lasts, target=tuple(sorted(draw.sample(_nodes(servers), 2))))
+
+
+def _moment(draw: random.Random, kind: str, seconds: float) -> tuple[float, float]:
+    """When it begins, and how long it lasts; it is over at the end of the phase."""
+    lasts = min(draw.uniform(KINDS[kind].shortest, KINDS[kind].longest), seconds)
     at = draw.uniform(0, seconds - lasts)
-    node = draw.choice(_nodes(servers))
-    return Planned(kind=DIVIDE, at=round(at, 2), seconds=round(lasts, 2), target=(node,))
+    return round(at, 2), round(lasts, 2)
 
 
 def _drawn(

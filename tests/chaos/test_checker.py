@@ -13,6 +13,7 @@ from tests.chaos.facts import (
     KAFKA,
     REFUSE,
     Aborted,
+    Acknowledged,
     AnyFact,
     Buried,
     Committed,
@@ -76,6 +77,7 @@ def sent(event: str, at: float, place: Place, actor: str = "web-1") -> list[AnyF
     return [
         Sending(at=at - 0.01, actor=actor, process=1, events=(event,)),
         delivered(event, at, place),
+        Acknowledged(at=at + 0.005, actor=actor, process=1, events=(event,)),
         Sent(at=at + 0.01, actor=actor, process=1, event=event),
     ]
 
@@ -245,6 +247,7 @@ BAD: dict[str, list[AnyFact]] = {
     "records_are_as_written": [
         msgspec.structs.replace(fact, body="{ }") if isinstance(fact, Delivered) else fact for fact in good()
     ],
+    "what_is_gone_was_acknowledged": without(Acknowledged, events=("b",)),
     "calm_events_arrive_promptly": delivered_late(),
     "what_is_held_back_is_not_set_aside": [*held_back(until=110), SetAside(at=150, event="late-1")],
     "only_what_kafka_refuses_is_set_aside": set_aside(3_000),
@@ -395,7 +398,10 @@ def test_a_slow_kafka_may_have_caused_a_duplicate_record(slowness: float, broken
     ([], set()),
     ([Sending(at=11, actor="web-1", process=7, events=("b",))], {"duplicate_records_are_explained"}),
     (
-        [Sent(at=11, actor="web-1", process=7, event="a")],
+        [
+            Acknowledged(at=11, actor="web-1", process=7, events=("a",)),
+            Sent(at=11.1, actor="web-1", process=7, event="a"),
+        ],
         {"duplicate_records_are_explained", "what_is_gone_is_not_sent_again"},
     ),
 ])  # fmt: skip

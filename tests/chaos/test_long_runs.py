@@ -1,4 +1,4 @@
-"""Runs that take minutes: seeds of faults on three nodes, and consumers that come and go without rest."""
+"""Runs that take minutes: faults on three nodes, planted bugs, and consumers that come and go without rest."""
 
 import random
 import subprocess
@@ -25,9 +25,14 @@ REPLACED = 30
 """Processes of one group that are replaced, one after the other."""
 
 
-def test_seeds_of_faults_on_three_nodes() -> None:
+@pytest.mark.parametrize("arguments", [
+    pytest.param(("--seed", "11", "--seeds", "3"), id="three seeds"),
+    pytest.param(("--seed", "1", "--scenario", "kills"), id="20,000 events and kills"),
+    pytest.param(("--seed", "1", "--planted"), id="every planted bug is caught"),
+])  # fmt: skip
+def test_faults_on_three_nodes(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--seed", "11", "--seeds", "3"],
+        [sys.executable, "-m", "tests.chaos", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

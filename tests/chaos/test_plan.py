@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.facts import ABSENT, DIVIDE
 from tests.chaos.parts import SERVERS
-from tests.chaos.plan import KINDS, Planned, plan
+from tests.chaos.plan import BETWEEN_NODES, KINDS, Planned, plan
 from tests.chaos.scenario import CAST
 
 SECONDS = 300.0
@@ -38,6 +38,14 @@ def test_a_run_lacks_its_topic_once_until_a_moment_of_its_own(seed: int) -> None
 def test_what_is_drawn_apart_changes_no_other_fault(seed: int, apart: str) -> None:
     (only,) = planned(seed, apart)
     assert [each for each in planned(seed) if each != only] == planned(seed, *(KINDS.keys() - {apart}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", BETWEEN_NODES)
+def test_connections_between_two_nodes_are_broken_once_in_a_run(seed: int, kind: str) -> None:
+    (only,) = [each for each in planned(seed) if each.kind == kind and each.target[0].startswith("kafka-")]
+    assert {*only.target} < {"kafka-1", "kafka-2", "kafka-3"}
+    assert only.target == tuple(sorted({*only.target}))
 
 
 def test_nothing_is_broken_where_nothing_is_wanted() -> None:

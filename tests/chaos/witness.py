@@ -9,7 +9,7 @@ from django_events.handlers import Delivery
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.producer import Deliveries, Producer
 from django_events.kafka.record import Partition, Record
-from tests.chaos.facts import Committed, Declared, Handled, OffsetsCommitted, Place, Sending, Sent
+from tests.chaos.facts import Acknowledged, Committed, Declared, Handled, OffsetsCommitted, Place, Sending, Sent
 from tests.chaos.history import note
 
 _transactions: dict[tuple[str, str], str] = {}
@@ -75,9 +75,13 @@ _Send = Callable[[Producer, Iterable[tuple[int, Record]], float], Deliveries]
 def _noting_sending(send: _Send) -> _Send:
     def noting(self: Producer, records: Iterable[tuple[int, Record]], timeout: float) -> Deliveries:
         records = list(records)
-        if events := [_event_id(record) for _, record in records if not is_letter(record.topic)]:
-            note(Sending(events=tuple(events)))
-        return send(self, records, timeout)
+        ids = {token: _event_id(record) for token, record in records if not is_letter(record.topic)}
+        if ids:
+            note(Sending(events=tuple(ids.values())))
+        deliveries = send(self, records, timeout)
+        if told := tuple(ids[token] for token in deliveries.acknowledged if token in ids):
+            note(Acknowledged(events=told))
+        return deliveries
 
     return noting
 

@@ -49,6 +49,15 @@ def records_are_as_written(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(what=f"event {record.event} arrived with another {difference}", events=(record.event,))
 
 
+def what_is_gone_was_acknowledged(evidence: Evidence) -> Iterator[Violation]:
+    """A row goes as sent only after Kafka has told the same process that it has the event."""
+    for event, sent in evidence.sent_by.items():
+        if any(evidence.acknowledged_at.get((event, each.process), float("inf")) > each.at for each in sent):
+            yield Violation(
+                what=f"the row of event {event} was deleted, though Kafka had not acknowledged it", events=(event,)
+            )
+
+
 def calm_events_arrive_promptly(evidence: Evidence) -> Iterator[Violation]:
     """While nothing is broken and no catch-up runs, a committed event whose topic Kafka has is acknowledged within 5
     seconds. Those do not count in which a server could not do the plainest for anybody."""
