@@ -1,4 +1,5 @@
-"""Where the processes of a scenario spend their time: flame graphs of product and yard-stick, made by py-spy.
+"""Where the processes of a scenario spend their time: flame graphs of product and yard-stick, made by py-spy, and the
+product's dearest lines. A sample is of the thread that has Python's lock: what waits, for whatever, costs nothing.
 
 usage: ./dev profile SCENARIO [--only TEXT] [--full] [--folder FOLDER]
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from benchmarks import dearest
 from benchmarks.child import PROFILE
 
 ATTACHED = "Sampling process"
@@ -28,8 +30,8 @@ def profiled_if_asked(name: str, pid: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def profiled(picture: Path, pid: int) -> Iterator[None]:
-    """Inside, all threads of the process are looked at 200 times a second."""
-    command = ["py-spy", "record", "--pid", str(pid), "--rate", "200", "--threads", "--output", str(picture)]
+    """Inside, the process is looked at 200 times a second."""
+    command = ["py-spy", "record", "--pid", str(pid), "--rate", "200", "--gil", "--threads", "--output", str(picture)]
     with tempfile.NamedTemporaryFile() as said:
         spy = subprocess.Popen(
             [str(Path(sys.executable).parent / command[0]), *command[1:], "--duration", "3600"],
@@ -65,11 +67,19 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ[PROFILE] = str(options.folder.absolute())
+    before = set(options.folder.glob("*.svg"))
     size = [] if options.full else ["--quick"]
     code = bench([options.scenario, "--repeat", "1", "--only", options.only, *size])
-    print(f"\nFlame graphs are in {options.folder}:")
-    print(*(f"  {picture.name}" for picture in sorted(options.folder.glob("*.svg"))), sep="\n")
+    _tell(sorted(set(options.folder.glob("*.svg")) - before))
     return code
+
+
+def _tell(pictures: Sequence[Path]) -> None:
+    """Say where the flame graphs are, and the dearest lines of the product's."""
+    for picture in pictures:
+        print(f"\n{picture}")
+        if "product" in picture.name:
+            print(dearest.table(picture))
 
 
 if __name__ == "__main__":

@@ -91,18 +91,13 @@ def wait_until_all_have(numbers: list[int], processes: set[int], lines: Path, se
         raise AssertionError(f"processes have {have()}; these are gone: {gone}\n{server.output}") from error
 
 
+GUNICORN = ("gunicorn", "tests.web.wsgi", "--timeout=600", "--bind=127.0.0.1:{port}")
+"""It shall not end workers because the machine is busy."""
+
 SERVERS: dict[str, tuple[int, tuple[str, ...], dict[str, str]]] = {
-    "gunicorn": (4, ("gunicorn", "tests.web.wsgi", "--workers=4", "--bind=127.0.0.1:{port}"), {}),
-    "gunicorn --preload": (
-        4,
-        ("gunicorn", "tests.web.wsgi", "--workers=4", "--preload", "--bind=127.0.0.1:{port}"),
-        {},
-    ),
-    "gunicorn --preload and the setting": (
-        2,
-        ("gunicorn", "tests.web.wsgi", "--workers=2", "--preload", "--bind=127.0.0.1:{port}"),
-        {"START_BROADCAST": "true"},
-    ),
+    "gunicorn": (4, (*GUNICORN, "--workers=4"), {}),
+    "gunicorn --preload": (4, (*GUNICORN, "--workers=4", "--preload"), {}),
+    "gunicorn --preload and the setting": (2, (*GUNICORN, "--workers=2", "--preload"), {"START_BROADCAST": "true"}),
     "uvicorn": (1, ("uvicorn", "tests.web.asgi:application", "--port={port}"), {}),
 }
 
@@ -131,7 +126,7 @@ OUTAGE = 30.0
 """Seconds for which Kafka is away."""
 
 IN_AN_OUTAGE = {
-    "gunicorn": (2, ("gunicorn", "tests.web.wsgi", "--workers=2", "--timeout=600", "--bind=127.0.0.1:{port}")),
+    "gunicorn": (2, (*GUNICORN, "--workers=2")),
     "uvicorn": (1, ("uvicorn", "tests.web.asgi:application", "--port={port}")),
 }
 
