@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, OutputWrapper
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
+from django_events.consuming import group as group_module
 from django_events.consuming import letter_reader, letter_retrier, letter_writer, slowness
 from django_events.consuming import service as service_module
 from django_events.consuming.group import GroupThread
@@ -128,7 +129,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck(
 def test_a_service_is_not_well_while_a_group_does_not_poll(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "LONGEST_ROUND", 1.0)
+    monkeypatch.setattr(group_module, "LONGEST_ROUND", 1.0)
     topics.create_missing(["ledger.entry-made"], timeout=10)
     group = ConsumerGroup("held")
     is_held, may_go_on = threading.Event(), threading.Event()

@@ -9,7 +9,7 @@ from django_events import registry
 from django_events.consuming.broadcast import OfBroadcast
 from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.consuming.calls import Call
-from django_events.consuming.group import LONGEST_ROUND, GroupThread
+from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.pruning import Pruner
@@ -47,7 +47,7 @@ def _state(thread: GroupThread) -> str:
     if thread.is_stuck:
         return "stuck"
     has_begun = thread.polled_at > float("-inf")
-    return "hangs" if has_begun and time.monotonic() - thread.polled_at > LONGEST_ROUND else "runs"
+    return "hangs" if has_begun and not thread.has_polled_lately else "runs"
 
 
 def _by_topic(partitions: Iterable[Partition]) -> dict[str, str]:

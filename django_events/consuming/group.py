@@ -114,6 +114,12 @@ class GroupThread(threading.Thread):
         return self._pauses.count(self.partitions)
 
     @property
+    def has_polled_lately(self) -> bool:
+        """Whether its last round, or until the first its last step, was less than ``LONGEST_ROUND`` ago. False while it
+        has not begun. Thread-safe."""
+        return self.polled_at > time.monotonic() - LONGEST_ROUND
+
+    @property
     def is_stuck(self) -> bool:
         """Whether one of its handlers has been running for too long, or the writer of its letters. Thread-safe."""
         return self._slowness.is_stuck or self._is_writer_stuck

@@ -12,7 +12,7 @@ from django_events import broadcasting, registry, tables
 from django_events.broadcasting import BroadcastHandler
 from django_events.consuming import activity, assignment
 from django_events.consuming.broadcast import Broadcast, OfBroadcast
-from django_events.consuming.group import LONGEST_ROUND, GroupThread
+from django_events.consuming.group import GroupThread
 from django_events.consuming.letter_reader import LetterReader
 from django_events.consuming.letter_retrier import LetterRetrier
 from django_events.consuming.limits import Limits
@@ -206,10 +206,9 @@ class Service:
     def is_healthy(self) -> bool:
         """Whether each group has polled lately, no reader of broadcast events and no thread for dead letters hangs, no
         handler is stuck, and every other thread is there. Thread-safe."""
-        polled_since = time.monotonic() - LONGEST_ROUND
         if not all(thread.is_alive() and not thread.is_stuck for thread in self._own_threads):
             return False
-        return self._broadcast.is_healthy and all(group.polled_at > polled_since for group in self._groups)
+        return self._broadcast.is_healthy and all(group.has_polled_lately for group in self._groups)
 
     def activity(self) -> Activity:
         """What it does right now, for the table of processes. Thread-safe, does not block."""
