@@ -3,15 +3,13 @@
 Blocking; every wait is bounded. Thread-safe: each call uses a client of its own.
 """
 
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from confluent_kafka.admin import AdminClient, ClusterMetadata, TopicMetadata
+from confluent_kafka.admin import AdminClient, TopicMetadata
 
 from django_events.conf import settings
 from django_events.kafka import names, spec, topics
-from django_events.kafka.errors import LastError
 
 BROKERS_LIMIT = 1_048_588
 """Bytes: Kafka's default for ``max.message.bytes``, where the topic's own cannot be asked for."""
@@ -40,7 +38,7 @@ def create_missing(group: str, sources: Collection[str], timeout: float) -> list
     BrokerUnavailable if Kafka does not answer within ``timeout`` seconds.
     """
     client, last_error = topics.client()
-    cluster = _metadata_with(sources, client, last_error, timeout)
+    cluster = topics.metadata_with(sources, client, last_error, timeout)
     found = cluster.topics
     there = [topic for topic in sorted(sources) if names.on_wire(topic) in found]
     missing = [topic for topic in there if _wire_name(topic, group) not in found]
@@ -52,19 +50,6 @@ def create_missing(group: str, sources: Collection[str], timeout: float) -> list
         *_missing(missing, group),
         *_forgetful([each for each in there if each not in missing], group, client, timeout),
     ]
-
-
-def _metadata_with(
-    sources: Collection[str], client: AdminClient, last_error: LastError, timeout: float
-) -> ClusterMetadata:
-    """What Kafka tells, as soon as these topics are in it, or after so many seconds."""
-    deadline = time.monotonic() + timeout
-    wanted = {names.on_wire(topic) for topic in sources}
-    while True:
-        cluster = topics.metadata(client, last_error, timeout)
-        if wanted <= cluster.topics.keys() or time.monotonic() >= deadline:
-            return cluster
-        time.sleep(0.05)
 
 
 def wanted_spec(topic: str, group: str, source: TopicMetadata, client: AdminClient, timeout: float) -> spec.TopicSpec:

@@ -6,7 +6,7 @@ the first of this producer for their partition go ahead of the others (``first_r
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -142,6 +142,21 @@ class Producer:
     def is_whole(self, topic: str) -> bool:
         """Whether the topic was there, and each of its partitions had a leader, at the last ``connect``."""
         return self._leaderless.get(names.on_wire(topic)) == []
+
+    def wait_for(
+        self, topics: Collection[str], is_there: Callable[[str], bool], deadline: float, *, least: float = _MOMENT
+    ) -> None:
+        """Ask Kafka for its topics, at least once, until these are there, as ``is_there`` says (``knows`` or
+        ``is_whole``), or until the deadline (time.monotonic). A new topic takes a moment until every broker knows it
+        and its partitions have leaders, whoever made it.
+
+        Each question may take the time that is left, and ``least`` seconds in any case. Raises BrokerUnavailable if
+        one has no answer.
+        """
+        self.connect(max(deadline - time.monotonic(), least))
+        while not all(map(is_there, topics)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self.connect(max(deadline - time.monotonic(), least))
 
     def problem_of(self, topic: str) -> str | None:
         """Why the topic is not whole; None if it is."""

@@ -3,7 +3,6 @@
 Blocking; every wait is bounded. Thread-safe: each call uses a client of its own.
 """
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,10 +74,8 @@ def create_missing(declared: Sequence[TopicSpec], letters: Letters, timeout: flo
     admin, last_error = topics.client()
     cluster = topics.metadata(admin, last_error, timeout)
     created = _create(declared, cluster, admin, timeout)
-    deadline = time.monotonic() + timeout
-    while not all(names.on_wire(name) in cluster.topics for name in created) and time.monotonic() < deadline:
-        time.sleep(0.05)  # a new topic takes a moment until every broker knows it
-        cluster = topics.metadata(admin, last_error, timeout)
+    if created:
+        cluster = topics.metadata_with(created, admin, last_error, timeout)
     return created | _create([*_letter_specs(letters, cluster, admin, timeout)], cluster, admin, timeout)
 
 

@@ -56,6 +56,18 @@ def metadata(admin: AdminClient, last_error: LastError, timeout: float) -> Clust
         raise BrokerUnavailable(no_answer(error, last_error)) from error
 
 
+def metadata_with(wanted: Iterable[str], admin: AdminClient, last_error: LastError, timeout: float) -> ClusterMetadata:
+    """As ``metadata``, as soon as these topics are in it, or after so many seconds: a new topic takes a moment until
+    every broker knows it. Asks at least once."""
+    deadline = time.monotonic() + timeout
+    wire_names = {names.on_wire(name) for name in wanted}
+    while True:
+        cluster = metadata(admin, last_error, timeout)
+        if wire_names <= cluster.topics.keys() or time.monotonic() >= deadline:
+            return cluster
+        time.sleep(0.05)
+
+
 def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, timeout: float) -> set[str]:
     """Create these topics; the names of those that exist afterwards. What goes wrong is logged."""
     requests = [_new_topic(each, broker_count) for each in specs]

@@ -72,7 +72,8 @@ class Courier:
         unknown = {topic for topic in wanted if not producer.knows(topic)}
         producer.connect(CONNECT_WAIT)  # what was not whole may be by now
         if new := {topic for topic in unknown if not producer.is_whole(topic)}:
-            self._wait_for(topics.create_missing(new, CONNECT_WAIT), producer)
+            there = topics.create_missing(new, CONNECT_WAIT)
+            producer.wait_for(there, producer.is_whole, time.monotonic() + CONNECT_WAIT, least=CONNECT_WAIT)
         found = {topic: producer.problem_of(topic) or self._lack_of_copies(topic, producer) for topic in sorted(wanted)}
         return {topic: problem for topic, problem in found.items() if problem}
 
@@ -87,14 +88,6 @@ class Courier:
         if not problem:
             self._least_copies.pop(topic, None)
         return problem
-
-    def _wait_for(self, created: Collection[str], producer: Producer) -> None:
-        """A new topic takes a moment until every broker knows it and its partitions have leaders, whoever made it."""
-        deadline = time.monotonic() + CONNECT_WAIT
-        producer.connect(CONNECT_WAIT)
-        while not all(map(producer.is_whole, created)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-            producer.connect(CONNECT_WAIT)
 
     def send(self, rows: Sequence[WaitingRow]) -> Sending:
         """Send the rows in their order; after the first failure no more, but for finding out which row is at fault."""

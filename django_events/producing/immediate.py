@@ -107,7 +107,8 @@ class Immediate:
         if not all(map(producer.knows, wanted)):
             producer.connect(_seconds_until(deadline))
         if missing := {topic for topic in wanted if not producer.knows(topic)}:
-            _create(missing, producer, deadline)
+            there = topics.create_missing(missing, _seconds_until(deadline))
+            producer.wait_for(there, producer.knows, deadline)
         for topic in sorted(missing):
             if not producer.knows(topic):
                 raise DeliveryFailed(f"Kafka does not have the topic {topic!r}, and it was not created. {NOTHING_SENT}")
@@ -127,15 +128,6 @@ class Immediate:
         if self._producer:
             self._producer.leave_to_parent()
         self._start_afresh()
-
-
-def _create(missing: Collection[str], producer: Producer, deadline: float) -> None:
-    """Create those of the topics that may be created, and wait until the producer sees them."""
-    created = topics.create_missing(missing, _seconds_until(deadline))
-    producer.connect(_seconds_until(deadline))
-    while not all(map(producer.knows, created)) and time.monotonic() < deadline:
-        time.sleep(0.05)  # a new topic takes a moment until every broker knows it
-        producer.connect(_seconds_until(deadline))
 
 
 def _seconds_until(deadline: float) -> float:
