@@ -217,7 +217,7 @@ def test_a_topic_is_made_though_a_broker_tells_late_of_the_one_that_it_is_for(
         return told[-1]
 
     monkeypatch.setattr(topics, "metadata", told_late)
-    assert not dead_letter_topics.create_missing("ward", [TOPIC], 10)
+    assert not dead_letter_topics.ensure("ward", [TOPIC], 10)
     assert broker.exists(LETTERS)
 
 

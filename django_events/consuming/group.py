@@ -184,10 +184,10 @@ class GroupThread(threading.Thread):
         try:
             found = topics.create_missing(self.group.topics, timeout=5.0)
             sources = found.intersection(self.group.dead_letter_sources)
-            problems = dead_letter_topics.create_missing(self.group.name, sources, timeout=5.0)
+            problems = dead_letter_topics.ensure(self.group.name, sources, timeout=5.0)
             for other, their_topics in self.group.foreign_letters():
                 self.polled_at = time.monotonic()  # Kafka may be slow, and each of them has five seconds
-                problems += dead_letter_topics.create_missing(other, set(their_topics), timeout=5.0)
+                problems += dead_letter_topics.ensure(other, set(their_topics), timeout=5.0)
         except BrokerUnavailable as error:
             self._say_what_is_waited_for(error)
             return False

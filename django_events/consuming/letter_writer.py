@@ -112,7 +112,7 @@ class LetterWriter(threading.Thread):
         if now < self._look_at or all(self._connected().knows(topic) for topic, _ in topics):
             return
         self._look_at = now + LOOK
-        dead_letter_topics.create_missing(self._group, {source for _, source in topics}, WAIT)
+        dead_letter_topics.ensure(self._group, {source for _, source in topics}, WAIT)
         self._connected().connect(WAIT)
 
     def _send(self, letters: Sequence[Record]) -> dict[int, str]:

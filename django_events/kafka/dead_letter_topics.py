@@ -30,7 +30,7 @@ class Problem:
     """What is wrong and what to do, as a sentence."""
 
 
-def create_missing(group: str, sources: Collection[str], timeout: float) -> list[Problem]:
+def ensure(group: str, sources: Collection[str], timeout: float) -> list[Problem]:
     """Create the topics for the dead letters of this group where they are missing; return what is wrong afterwards.
 
     Each has as many partitions and copies as the topic that its events come from. ``sources`` are topics that exist;

@@ -66,7 +66,7 @@ def survey(declared: Sequence[TopicSpec], letters: Letters, timeout: float) -> l
     return states + [TopicState(name=name, wire_name=names.on_wire(name)) for name in absent]
 
 
-def create_missing(declared: Sequence[TopicSpec], letters: Letters, timeout: float) -> set[str]:
+def create_all_missing(declared: Sequence[TopicSpec], letters: Letters, timeout: float) -> set[str]:
     """Create those that Kafka lacks, whatever AUTO_CREATE_TOPICS says; the names of the created ones.
 
     Idempotent. What cannot be created is logged. Raises BrokerUnavailable.

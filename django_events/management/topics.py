@@ -41,7 +41,7 @@ def run(options: dict[str, Any], console: Console) -> None:
     letters = _letters()
     created: set[str] = set()
     if options["create"]:
-        created = topic_survey.create_missing(declared, letters, options["timeout"])
+        created = topic_survey.create_all_missing(declared, letters, options["timeout"])
     states = topic_survey.survey(declared, letters, options["timeout"])
     if options["json"]:
         for state in states:
