@@ -37,4 +37,9 @@ def fields(
 
 def readable(event_id: str) -> str:
     """The id as one line shows it, whatever is in it."""
-    return (event_id if event_id.isprintable() else ascii(event_id)[1:-1])[:LONGEST_ID]
+    return in_one_line(event_id)[:LONGEST_ID]
+
+
+def in_one_line(text: str) -> str:
+    """The text; where something in it cannot be shown, all of it as Python writes it in ASCII."""
+    return text if text.isprintable() else ascii(text)[1:-1]

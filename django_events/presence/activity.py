@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from django_events.log_fields import in_one_line
+
 MOST = 32_768
 """Bytes of JSON in one row: thousands of rows of a crash loop are still read in no time."""
 
@@ -114,7 +116,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def event_id(text: str) -> str:
     """As much of an event's id as is told: whoever wrote the event chose it."""
-    return _cut(text if text.isprintable() else ascii(text)[1:-1])
+    return _cut(in_one_line(text))
 
 
 def shortened(handlers: Mapping[str, str]) -> dict[str, str]:
