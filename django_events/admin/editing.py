@@ -14,9 +14,9 @@ from django.utils.translation import gettext_lazy
 
 from django_events import redaction
 from django_events.admin.repairs import log
-from django_events.admin.texts import printable
 from django_events.admin.wording import answer_in_words, situation
 from django_events.consuming import repair
+from django_events.consuming.bodies import printable
 from django_events.consuming.letters import database_of_letters, secrets_of
 from django_events.exceptions import DeclarationError, DecodeError
 from django_events.models import Answer, DeadLetter, State

@@ -10,9 +10,10 @@ from django.utils.translation import gettext as _
 from django_events import redaction
 from django_events.admin import payloads, wording
 from django_events.admin.policies import policy_in_words
-from django_events.admin.texts import key_in_words, printable
+from django_events.admin.texts import key_in_words
 from django_events.cloudevents import CORE, Attributes
 from django_events.conf import settings
+from django_events.consuming.bodies import printable
 from django_events.consuming.letters import declared_handlers, handler_of, original_record, secrets_of
 from django_events.exceptions import DeclarationError
 from django_events.kafka import names

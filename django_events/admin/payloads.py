@@ -6,7 +6,6 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from django_events import cloudevents, redaction
-from django_events.admin.texts import printable
 from django_events.cloudevents import Attributes
 from django_events.consuming import bodies
 from django_events.consuming.letters import letter_record, original_record
@@ -36,7 +35,7 @@ def shown(data: bytes | None) -> Shown:
     if data is None:
         return Shown("", _("no payload (a tombstone)"), False, 0)
     text, kind = _readable(data)
-    text = printable(text)
+    text = bodies.printable(text)
     return Shown(text[:SHOWN], kind, len(text) > SHOWN, len(data))
 
 
@@ -61,14 +60,8 @@ def payload_of(letter: DeadLetter, *, edited: bool) -> bytes | None:
 
 
 def _readable(data: bytes) -> tuple[str, str]:
-    try:
-        payload = msgspec.json.decode(data)
-        visible = redaction.payload(payload)
-        # As it came if nothing is hidden: decoding and encoding would round long numbers.
-        raw = data if visible == payload else msgspec.json.encode(visible)
-        return msgspec.json.format(raw).decode(), _("JSON")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _plain(data)
+    pretty = bodies.pretty_json(data)
+    return _plain(data) if pretty is None else (pretty, _("JSON"))
 
 
 def _plain(data: bytes) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_events.admin.texts import printable, short_name
+from django_events.admin.texts import short_name
+from django_events.consuming.bodies import printable
 from django_events.models import Process
 from django_events.status import gathering
 from django_events.status.findings import Finding, Severity, findings

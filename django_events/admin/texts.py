@@ -9,13 +9,10 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from django_events.consuming.bodies import printable
+
 CUT = 120
 """Characters of an error in a list."""
-
-
-def printable(text: str) -> str:
-    """The text as a page can carry it: half characters and NUL are written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def cut(text: str, longest: int = CUT) -> str:

@@ -1,4 +1,5 @@
-"""What a record carries, as far as people look into it: its payload, the JSON in that, and what REDACT hides there.
+"""What a record carries, as far as people look into it: its payload, the JSON in that, what REDACT hides there, and
+texts that can be shown and kept.
 
 Pure functions, thread-safe; none raises.
 """
@@ -27,6 +28,22 @@ def parsed(data: bytes | None) -> Any:
         return msgspec.json.decode(data or b"null")
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def pretty_json(data: bytes) -> str | None:
+    """The JSON in the bytes over several lines, without what REDACT hides; None if they are none."""
+    try:
+        payload = msgspec.json.decode(data)
+        shown = redaction.payload(payload)
+        # As it came if nothing is hidden: decoding and encoding would round long numbers.
+        return msgspec.json.format(data if shown == payload else msgspec.json.encode(shown)).decode()
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def printable(text: str) -> str:
+    """The text as every page, database and header can carry it: half characters and NUL are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def secrets_of(*records: ReceivedRecord) -> frozenset[str]:

@@ -34,9 +34,9 @@ def describe(error: BaseException, record: ReceivedRecord) -> FailureReport:
     """Describe the error of a try with this record. Never raises: exceptions may have a ``__str__`` that does."""
     hidden = bodies.secrets_of(record)
     return FailureReport(
-        exception=_printable(name_of(type(error))),
-        message=_cut(redaction.text(_printable(_text(error)), hidden), LONGEST_MESSAGE),
-        traceback=_cut_middle(redaction.text(_printable(_traceback(error)), hidden)),
+        exception=bodies.printable(name_of(type(error))),
+        message=_cut(redaction.text(bodies.printable(_text(error)), hidden), LONGEST_MESSAGE),
+        traceback=_cut_middle(redaction.text(bodies.printable(_traceback(error)), hidden)),
         at=datetime.now(UTC),
     )
 
@@ -71,11 +71,6 @@ def _traceback(error: BaseException) -> str:
         return "".join(traceback.format_exception(error))
     except Exception as broken:
         return f"(the traceback cannot be had: {type(broken).__qualname__})"
-
-
-def _printable(text: str) -> str:
-    """The text as every database and every header can carry it."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _cut(text: str, longest: int) -> str:

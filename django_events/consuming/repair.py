@@ -47,13 +47,8 @@ def edit(letter: DeadLetter, payload: str) -> Answer:
 def editable_payload(letter: DeadLetter) -> str:
     """The payload as text to edit: pretty JSON if it is JSON. What REDACT names is hidden. Never raises."""
     data = payload_of(letter) or b""
-    try:
-        payload = msgspec.json.decode(data)
-        shown = redaction.payload(payload)
-        # As it came if nothing is hidden: decoding and encoding would round long numbers.
-        return msgspec.json.format(data if shown == payload else msgspec.json.encode(shown)).decode()
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return data.decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    pretty = bodies.pretty_json(data)
+    return bodies.printable(data.decode("utf-8", "backslashreplace")) if pretty is None else pretty
 
 
 def _edited(letter: DeadLetter, payload: str, unsaid: str) -> bytes:
