@@ -87,7 +87,7 @@ class Workers:
         return Sharing()
 
 
-@pytest.mark.parametrize("way", ["_turn", "_finish"])
+@pytest.mark.parametrize("way", ["_turn", "_let_finish"])
 def test_a_group_that_stood_still_listens_before_it_begins_or_commits(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

@@ -19,12 +19,13 @@ from django_events.connections import drop_open_transactions, prepare_connection
 from django_events.consuming import slowness
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.calls import Call
+from django_events.consuming.concluding import conclude
 from django_events.consuming.handing_out import HandingOut
-from django_events.consuming.metrics import count_outcomes, forget_handlers, tell_of_handlers
+from django_events.consuming.metrics import forget_handlers, tell_of_handlers
 from django_events.consuming.offsets import Progress
-from django_events.consuming.outcome import Handled, NotBegun, Outcome
+from django_events.consuming.outcome import Outcome
 from django_events.consuming.policy import Again, Discarded, decide
-from django_events.consuming.queues import Queue, Queues
+from django_events.consuming.queues import Queues
 from django_events.consuming.slowness import Slowness
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Result, Workers
@@ -150,7 +151,7 @@ class BroadcastThread(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self._turn()
-            self._finish()
+            self._let_finish()
         finally:
             self._workers.stop(timeout=0.5)
         forget_handlers([self._handler])
@@ -169,7 +170,7 @@ class BroadcastThread(threading.Thread):
             self._slowness.look_at_offsets(self._progress.values(), self._queues)
             tell_of_handlers([self._handler], self._queues, self._handing_out, self._workers.calls)
 
-    def _finish(self) -> None:
+    def _let_finish(self) -> None:
         """Let what runs finish. What was not begun is not handled: the process ends."""
         while self._handing_out.out and (left := self._stop_deadline - time.monotonic()) > 0:
             self._take_in(left)
@@ -186,7 +187,7 @@ class BroadcastThread(threading.Thread):
             item = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
             while True:
                 if isinstance(item, Result):
-                    self._conclude(item)
+                    conclude(item, self._queues, self._handing_out, self._finished, self._follow)
                 elif item is not None:
                     self._arrived.append(item)
                 item = self._inbox.get_nowait()
@@ -216,25 +217,6 @@ class BroadcastThread(threading.Thread):
         self._oldest = min(moments, default=None)
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _conclude(self, result: Result[list[Work]]) -> None:
-        """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
-        now = time.monotonic()
-        self._handing_out.came_back(result.subject)
-        count_outcomes(result.subject, result.outcomes)
-        left: dict[Queue, list[Work]] = {}
-        due: dict[Queue, float] = {}
-        for work, outcome in zip(result.subject, result.outcomes, strict=True):
-            rest = left.setdefault(work.queue, [])
-            if isinstance(outcome, NotBegun):
-                rest.append(work)
-            elif isinstance(outcome, Handled) or (delay := self._follow(work, outcome, now)) is None:
-                self._finished(work)
-            else:
-                rest.append(work)
-                due[work.queue] = now + delay
-        for queue_, works in left.items():
-            self._queues.give_back(queue_, works, due.get(queue_))
 
     def _follow(self, work: Work, outcome: Outcome, now: float) -> float | None:
         """Do what follows from an outcome that is no success. The seconds until the next try; None if it was the

@@ -12,21 +12,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from django.db import connections
 
 from django_events import crash_points, signals
-from django_events.consuming.announcing import say_what_follows, tell_dead_lettered
+from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.calls import Call
+from django_events.consuming.concluding import conclude
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
-from django_events.consuming.metrics import GroupMetrics, count_outcomes, tell_of_handlers
+from django_events.consuming.metrics import GroupMetrics, tell_of_handlers
 from django_events.consuming.offsets import Progress
-from django_events.consuming.outcome import Duplicate, Handled, LetterWritten, NotBegun, Outcome
+from django_events.consuming.outcome import Outcome
 from django_events.consuming.pausing import STILL, Pauses
 from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
 from django_events.consuming.pulse import Pulse
-from django_events.consuming.queues import Queue, Queues
+from django_events.consuming.queues import Queues
 from django_events.consuming.slowness import Slowness
 from django_events.consuming.work import Work
-from django_events.consuming.workers import Result, Workers
+from django_events.consuming.workers import Workers
 from django_events.exceptions import BrokerUnavailable
 from django_events.handlers import ConsumerGroup
 from django_events.kafka import dead_letter_topics, topics
@@ -143,7 +144,7 @@ class GroupThread(threading.Thread):
             try:
                 while not self._stopping.is_set():
                     self._turn()
-                self._finish()
+                self._let_finish()
             except BaseException as error:
                 self.error = error  # at once: handlers that run are waited for before this thread ends
                 raise
@@ -252,7 +253,7 @@ class GroupThread(threading.Thread):
         self._metrics.tell(partitions, self._consumer, self._pauses.count(partitions))
         tell_of_handlers(self.group.handlers, self._queues, self._handing_out, self._workers.calls)
 
-    def _finish(self) -> None:
+    def _let_finish(self) -> None:
         """Let what runs finish, then commit. What was not begun comes again elsewhere."""
         self._hear_what_is_ours()
         self._drain({work.progress for work in self._running} | {*self._progress.values()}, self._stop_deadline)
@@ -328,30 +329,7 @@ class GroupThread(threading.Thread):
                 return count
             block = 0.0
             count += 1
-            self._conclude(result)
-
-    def _conclude(self, result: Result[list[Work]]) -> None:
-        """Do what follows from the outcomes; then the queues of these works may go on, or wait."""
-        now = time.monotonic()
-        self._handing_out.came_back(result.subject)
-        count_outcomes(result.subject, result.outcomes)
-        left: dict[Queue, list[Work]] = {}
-        due: dict[Queue, float] = {}
-        for work, outcome in zip(result.subject, result.outcomes, strict=True):
-            rest = left.setdefault(work.queue, [])
-            if work.progress.ended:
-                continue
-            if isinstance(outcome, Handled | Duplicate | LetterWritten):
-                if isinstance(outcome, LetterWritten):
-                    tell_dead_lettered(work)
-                self._finished(work)
-            elif isinstance(outcome, NotBegun):
-                rest.append(work)
-            elif (delay := self._follow(work, outcome, now)) is not None:
-                rest.append(work)
-                due[work.queue] = now + delay
-        for queue_, works in left.items():
-            self._queues.give_back(queue_, works, due.get(queue_))
+            conclude(result, self._queues, self._handing_out, self._finished, self._follow)
 
     def _follow(self, work: Work, outcome: Outcome, now: float) -> float | None:
         """Do what follows from an outcome that is no success. The seconds until the work is to be tried again, or its
@@ -370,7 +348,6 @@ class GroupThread(threading.Thread):
                 work.bury(report)
                 return 0.0
             case Done() | Ignored() | Discarded():
-                self._finished(work)
                 return None
 
     def _finished(self, work: Work) -> None:
