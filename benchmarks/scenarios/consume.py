@@ -9,9 +9,9 @@ from benchmarks.filling import Load, fill_topic
 from benchmarks.measuring import duration
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
-from benchmarks.variant import Seen, Side, Variant
+from benchmarks.variant import Better, Seen, Side, Variant
 
-NO_OP, INSERT, BATCH, SLOW = "no-op", "insert", "batch", "slow"
+NO_OP, INSERT, BATCH, SLOW, COUNTED = "no-op", "insert", "batch", "slow", "counted"
 LABELS = {
     NO_OP: "no-op idempotent",
     INSERT: "exactly-once, one ORM insert",
@@ -81,15 +81,57 @@ class Consume(Variant):
         return problems
 
 
+@dataclass(frozen=True)
+class Memory(Variant):
+    """The most memory of a process that handles many events, and of one that ends after a tenth of them, when it has
+    had each key once."""
+
+    load: Load
+
+    scenario: ClassVar[str] = "consume"
+    unit: ClassVar[str] = "MB"
+    better: ClassVar[Better] = Better.LOWER
+    yardstick: ClassVar[str] = "after a tenth of them"
+    most_repeats: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return f"memory after {self.load.events:,} events of {self.load.keys:,} keys"
+
+    @property
+    def events(self) -> int:
+        return self.load.events
+
+    def prepare(self, ground: Ground) -> None:
+        fill_topic(ground.shared, self.load, partitions=8)
+
+    def actors(self, place: Place, side: Side) -> Sequence[Actor]:
+        arguments = {"kind": COUNTED, "group": place.name, "events": self._wanted(side)}
+        rest = {"workers": 4, "handlers": 1, "seconds": 0.0}
+        return [Actor("consume", "benchmarks.product.consume", arguments | rest, place.env(shared=True))]
+
+    def look(self, place: Place, side: Side, finished: Sequence[Finished]) -> Seen:
+        (seen,) = finished[0].told["seen"]
+        is_right = seen["in order"] and self._wanted(side) <= seen["count"] <= self.load.events
+        return Seen({"": finished[0].memory / 1e6}, [] if is_right else [f"the handler was called otherwise: {seen}"])
+
+    def _wanted(self, side: Side) -> int:
+        return self.load.events if side is Side.PRODUCT else self.load.events // 10
+
+
 def _many(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
 def variants(quick: bool) -> Sequence[Variant]:
     events = {NO_OP: 2_000, INSERT: 500, BATCH: 1_000} if quick else {NO_OP: 60_000, INSERT: 8_000, BATCH: 25_000}
+    most = 5_000 if quick else 1_000_000
     return [
-        Consume(kind, Load(events[kind]), partitions, workers)
-        for kind in (NO_OP, INSERT, BATCH)
-        for partitions in (1, 8)
-        for workers in (1, 4, 16)
+        *(
+            Consume(kind, Load(events[kind]), partitions, workers)
+            for kind in (NO_OP, INSERT, BATCH)
+            for partitions in (1, 8)
+            for workers in (1, 4, 16)
+        ),
+        Memory(Load(most, keys=most // 10)),
     ]
