@@ -46,7 +46,7 @@ def profiled(picture: Path, pid: int) -> Iterator[None]:
             spy.wait(30)
 
 
-def _wait_until_attached(spy: "subprocess.Popen[bytes]", said: Path, timeout: float = 5.0) -> None:
+def _wait_until_attached(spy: "subprocess.Popen[bytes]", said: Path, timeout: float = 60.0) -> None:
     """What is over in a moment would else be over before."""
     deadline = time.monotonic() + timeout
     while ATTACHED not in said.read_text(errors="replace") and spy.poll() is None and time.monotonic() < deadline:

@@ -74,7 +74,7 @@ def refusing_kafka(settings: Any, declarations: None) -> Iterator[RefusingKafka]
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     """A Kafka that tests may freeze and kill."""
-    server = KafkaServer(tmp_path_factory.mktemp("kafka") / "node")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka") / "node", is_killed=True)
     try:
         server.prepare()
         server.restart()

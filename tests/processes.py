@@ -54,11 +54,11 @@ class Process:
             raise AssertionError(f"did not say {text!r}:\n{self.output}") from error
         assert text in self.output, self.output
 
-    def ends(self, timeout: float = 90.0) -> int:
+    def ends(self, timeout: float = 180.0) -> int:
         """Wait for the end; the return code, negative for a signal."""
         return self._popen.wait(timeout)
 
-    def succeeds(self, timeout: float = 90.0) -> str:
+    def succeeds(self, timeout: float = 180.0) -> str:
         """Wait for the end, which must be a success; the output."""
         assert self.ends(timeout) == 0, self.output
         return self.output
@@ -107,6 +107,10 @@ class Site:
     def run(self, *arguments: str, **env: str) -> str:
         """Run the command to its end, which must be a success; its output."""
         return self.start(*arguments, **env).succeeds()
+
+    def has_said(self, text: str) -> bool:
+        """Whether this text is in the output of one of its processes."""
+        return any(text in process.output for process in self._started)
 
     def end(self) -> None:
         for process in self._started:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -62,6 +63,12 @@ from tests.waiting import wait_for
 Consuming = Callable[..., AbstractContextManager[Service]]
 
 TOPIC = "ledger.entry-made"
+
+
+@pytest.fixture(autouse=True)
+def patient_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables have long for their answer: what a slow machine finds too late is missing on the page."""
+    monkeypatch.setattr(exposition, "PATIENCE", 60.0)
 
 
 @pytest.fixture
@@ -347,9 +354,9 @@ def test_each_thing_that_can_go_wrong_has_its_category(declarations: None) -> No
 
 
 @pytest.fixture
-def group(declarations: None, request: pytest.FixtureRequest) -> ConsumerGroup:
+def group(declarations: None) -> ConsumerGroup:
     """With a name that no other test counts under."""
-    return ConsumerGroup(f"metered-{abs(hash(request.node.name)) % 10_000}")
+    return ConsumerGroup(f"metered-{uuid.uuid4().hex[:10]}")
 
 
 @pytest.mark.kafka
@@ -377,9 +384,9 @@ def test_outcomes_durations_and_delays_of_handlers(
         broker.put(TOPIC, b'{"account":"a","number":7}', key=b"7", headers=[*header, ("ce_specversion", b"1.0")])
     with consuming(group):
         wait_for(lambda: outcomes("handled") == 3 and outcomes("duplicate") == 1 and outcomes("discarded") == 1)
+        wait_for(lambda: outcomes("ignored") == 1)
         wait_for(lambda: value(metrics.RECORDS_CONSUMED, group.name, TOPIC) == 6)
         wait_for(lambda: value(metrics.LAST_COMMIT, group.name) > time.time() - 600)
-    assert outcomes("ignored") == 1
     assert outcomes("again") == tries.count(2) - 1 > 0
     assert value(metrics.HANDLER_DURATION, group.name, "book", part="_count") == len(tries)
     assert value(metrics.HANDLE_DELAY, group.name, "book", TOPIC, part="_count") >= 1
@@ -484,7 +491,7 @@ def test_the_way_of_a_dead_letter(broker: Broker, created: None, group: Consumer
     with consuming(group):
         wait_for(lambda: value(metrics.LETTERS_READ, group.name, TOPIC) == 1)
         assert value(metrics.HANDLER_OUTCOMES, *labels, "buried") == 1
-        assert value(metrics.LETTERS_WRITTEN, *labels) == 1
+        wait_for(lambda: value(metrics.LETTERS_WRITTEN, *labels) == 1)  # who reads it may be quicker than who wrote it
         assert value(metrics.DEAD_LETTERS, group.name, "treat", "kept") == 1
         assert value(metrics.DEAD_LETTERS_OLDEST, group.name, "treat") > 0
         repair.retry([DeadLetter.objects.get().pk])
@@ -550,6 +557,16 @@ def test_gaps_are_counted(broker: Broker, created: None, declarations: None, mon
 # ── the port ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def page_with_tables(port: int) -> str:
+    """A page of the process on this port on which no table is missing: it gives them two seconds."""
+
+    def look() -> str:
+        page = read(port)
+        return page if values(page, metrics.TABLES_READ) == [1.0] else ""
+
+    return wait_for(look)
+
+
 @pytest.mark.kafka
 @pytest.mark.postgres
 def test_consume_and_catchup_answer_on_their_ports(site: Site, broker: Broker, created: None) -> None:
@@ -561,8 +578,8 @@ def test_consume_and_catchup_answer_on_their_ports(site: Site, broker: Broker, c
     save(3)
     wait_for(lambda: values(read(second), metrics.SENT) == [3.0])
     wait_for(lambda: sum(values(read(first), metrics.HANDLER_OUTCOMES)) == 3.0)
-    page = read(first)
-    assert values(page, metrics.TABLES_READ) == values(page, metrics.BUILD) == [1.0]
+    page = page_with_tables(first)
+    assert values(page, metrics.BUILD) == [1.0]
     assert "process_resident_memory_bytes" in names(page)
     for process in (consumer, catchup):
         process.signal(signal.SIGTERM)
@@ -782,8 +799,7 @@ def test_the_page_of_several_workers_has_their_sums_and_the_tables_once(
     for _ in range(workers):
         assert values(read(port), metrics.SAVED) == [requests]
     wait_for(lambda: values(read(port), metrics.SENT) == [requests])
-    page = read(port)
-    assert values(page, metrics.TABLES_READ) == values(page, metrics.BUILD) == [1.0]
+    assert values(page_with_tables(port), metrics.BUILD) == [1.0]
     server.signal(signal.SIGTERM)
     assert server.ends() == 0, server.output
 

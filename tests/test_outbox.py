@@ -26,9 +26,9 @@ def relay(broker: Broker, transactional_db: None) -> Iterator[None]:
 
 
 def sent(broker: Broker) -> list[tuple[bytes | None, int]]:
-    """Wait until the outbox is empty; key and number of the events in Kafka."""
+    """Wait until the outbox is empty; key and number of the events in Kafka, which a slow one may have twice."""
     wait_for(lambda: not OutgoingEvent.objects.exists())
-    return sorted((record.key, record.payload["number"]) for record in broker.read("ledger.entry-made"))
+    return sorted({(record.key, record.payload["number"]) for record in broker.read("ledger.entry-made")})
 
 
 class Unwanted(Exception):
@@ -38,7 +38,7 @@ class Unwanted(Exception):
 def test_a_committed_event_reaches_kafka_and_leaves_the_outbox(broker: Broker, relay: None) -> None:
     event = make_entry("ann")
     assert sent(broker) == [(b"ann", 1)]
-    (record,) = broker.read("ledger.entry-made")
+    record, *_ = broker.read("ledger.entry-made")
     assert record.id == event.id
     assert record.value == b'{"account":"ann","number":1,"hold":""}'
 

@@ -69,9 +69,9 @@ def test_a_key_whose_handler_waits_holds_up_no_other_key(
     def wait_for_the_other(event: Event[EntryMade]) -> None:
         if event.key == "slow":
             assert other_came.wait(60), "the other key never came"
-        else:
-            other_came.set()
         handled.append(event.key)
+        if event.key == "other":
+            other_came.set()
 
     put(broker, "slow", 1)
     put(broker, "other", 1)
@@ -89,8 +89,9 @@ def test_events_behind_one_that_fails_wait_and_keep_their_order(
 
     @group.idempotent(entry_made)
     def fail_at_first(event: Event[EntryMade]) -> None:
-        if event.key == "ill" and event.payload.number == 1 and next(failures, False):
-            raise ValueError("the first try fails")
+        is_first = event.key == "ill" and event.payload.number == 1
+        if is_first and (next(failures, False) or ("well", 1) not in handled):
+            raise ValueError("the first try fails, and all while the other key has not come")
         handled.append((event.key, event.payload.number))
 
     for number in (1, 2, 3):

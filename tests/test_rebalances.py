@@ -38,7 +38,7 @@ def test_effects_happen_once_while_consumers_join_leave_and_die(site: Site, brok
     topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
     first = site.start("consume", "ledger")
     first.says("got ledger")
-    sender = site.start("make_entries", "--entries=800", "--accounts=20")
+    sender = site.start("make_entries", "--entries=800", "--accounts=20", EXIT_TIMEOUT="120")
     wait_for(booked)
     second = site.start("consume", "ledger")
     second.says("got ledger")
@@ -59,8 +59,8 @@ def test_both_consumers_of_a_group_get_a_part(site: Site, broker: Broker) -> Non
     topics.create_missing(["ledger.entry-made"], timeout=10)
     first, second = site.start("consume", "audit"), site.start("consume", "audit")
     wait_for(lambda: has_one_partition(first.output) and has_one_partition(second.output))
-    site.run("make_entries", "--entries=100", "--accounts=20")
-    wait_for(lambda: Entry.objects.count() == 100)
+    site.run("make_entries", "--entries=100", "--accounts=20", EXIT_TIMEOUT="120")
+    wait_for(lambda: Entry.objects.values("account", "number").distinct().count() == 100)
     assert set(Entry.objects.values_list("process", flat=True)) == {first.pid, second.pid}
 
 

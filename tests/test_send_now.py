@@ -113,7 +113,7 @@ def test_while_kafka_is_away_it_fails_and_afterwards_it_works(broker: Broker, re
 @pytest.mark.kafka
 def test_a_frozen_kafka_is_waited_for_no_longer_than_was_said(fragile: Broker, kafka_server: Any, really: None) -> None:
     topic = numbers()
-    topic.send_now({"n": 1}, key="a")
+    topic.send_now({"n": 1}, key="a", timeout=60)
     again = topic.event({"n": 2}, key="a")
     kafka_server.pause()
     with pytest.raises(
@@ -194,13 +194,13 @@ def test_threads_share_one_producer(broker: Broker, really: None, monkeypatch: p
 
     def send(thread: int) -> None:
         for n in range(20):
-            topic.send_now({"n": n}, key=str(thread))
+            topic.send_now({"n": n}, key=str(thread), timeout=60)  # not all get their turn soon
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     records = broker.read("numbers")
     for number in range(8):
         assert [each.payload["n"] for each in records if each.key == str(number).encode()] == list(range(20))

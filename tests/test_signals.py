@@ -129,6 +129,7 @@ def test_each_failed_try_of_a_dead_letter_is_told(broker: Broker, consuming: Con
 def test_each_change_of_an_assignment_is_told(consuming: Consuming) -> None:
     group = a_group_that_fails()
     with told(signals.group_assigned) as got, told(signals.group_revoked) as gave_up, consuming(group):
+        wait_for(lambda: got)  # it is told when the group has noted it, which is what was waited for
         assert [(each["sender"], each["group"], sorted(each["partitions"])) for each in got] == [(group, "ward", BOTH)]
         assert not gave_up
         with consuming(group) as other:

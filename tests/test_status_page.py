@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from django_events.models import Kind, OutgoingEvent
 from django_events.presence.activity import Activity, GroupActivity
+from django_events.status import gathering
 from tests.broker import Broker
 from tests.letters import a_letter, project
 from tests.test_admin_pages import login
@@ -44,7 +45,10 @@ def test_strangers_have_to_log_in(client: Client) -> None:
 
 
 @pytest.mark.kafka
-def test_it_says_what_is_wrong_and_where_to_look(admin_client: Client, broker: Broker) -> None:
+def test_it_says_what_is_wrong_and_where_to_look(
+    admin_client: Client, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering.gather, "__defaults__", (60.0,))  # a slow Kafka would be one that does not answer
     save(2)
     OutgoingEvent.objects.set_aside({OutgoingEvent.objects.earliest("pk").pk: "too large"}, "default")
     project(a_letter(message="SECRET-1"))

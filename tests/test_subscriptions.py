@@ -313,7 +313,7 @@ def put(broker: Broker, number: int, key: str = "ann", topic: str = TOPIC) -> No
 @pytest.mark.kafka
 def test_what_is_sent_after_the_begin_is_got_and_nothing_before(real: Broker) -> None:
     put(real, 1)
-    with entry_made.subscribe(key="ann") as events:
+    with entry_made.subscribe(key="ann", timeout=60) as events:
         put(real, 2)
         event = events.get(timeout=60)
         assert event and (event.payload.number, event.group, event.handler) == (2, None, None)
@@ -323,9 +323,9 @@ def test_what_is_sent_after_the_begin_is_got_and_nothing_before(real: Broker) ->
 @pytest.mark.kafka
 def test_subscriptions_come_and_go_while_others_stay(real: Broker) -> None:
     """Also to topics that nobody has subscribed to before, or that the last subscriber has just left."""
-    with entry_made.subscribe() as steady:
+    with entry_made.subscribe(timeout=60) as steady:
         for number in range(5):
-            with entry_closed.subscribe(key="bob") as events:
+            with entry_closed.subscribe(key="bob", timeout=60) as events:
                 put(real, number, "bob", "ledger.entry-closed")
                 event = events.get(timeout=60)
                 assert event and event.payload.number == number

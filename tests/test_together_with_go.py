@@ -329,9 +329,10 @@ def test_our_heartbeat_is_that_of_go_byte_for_byte(settings: Any) -> None:
 
 @pytest.mark.kafka
 def test_heartbeats_of_go_tell_that_we_hear_and_ours_reach_kafka_as_its_reader_wants_them(
-    broker: Broker, settings: Any
+    broker: Broker, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 1000.0}  # ours are not sent meanwhile
+    monkeypatch.setattr(heartbeat, "ANSWER", 60.0)
     topics.create_missing(["ledger.entry-made", heartbeat.TOPIC], timeout=10)
     broadcast(entry_made, name="note")(lambda event: None)
     running = Broadcast([each for each in broadcasting.declared() if each.name == "note"])
@@ -462,10 +463,10 @@ def test_what_reaches_kafka_is_what_the_strict_reader_wants(broker: Broker, cons
     def refuse(event: Event[EntryMade]) -> None:
         raise ValueError("refused")
 
-    with sending(), transaction.atomic():
+    with sending(60), transaction.atomic():
         entry_made.send(EntryMade("ann", 1), key="ann")
     with sending():
-        entry_made.send_now(EntryMade("ann", 2))
+        entry_made.send_now(EntryMade("ann", 2), timeout=60)
     body = b'{"account":"ann","number":3}'
     broker.put("ledger.entry-made", body, key=b"ann", headers=BINARY.headers)
     with consuming(group):

@@ -63,6 +63,7 @@ def test_topics_of_dead_letters_that_a_group_here_handles_for_another_site_are_c
 
     assert facts()["orders.billing.dead-letter"]["state"] == "missing"
     assert facts("--create", "--check")["orders.billing.dead-letter"]["state"] == "created"
+    wait_for(lambda: broker.exists("orders.billing.dead-letter"))
     assert facts()["orders.billing.dead-letter"]["partitions"] == 3
 
 
@@ -81,6 +82,7 @@ def test_what_is_missing_is_created_when_asked_for_and_then_all_is_as_declared(b
     assert {name: each["state"] for name, each in facts("--create", "--check").items()} == dict.fromkeys(
         names, "created"
     )
+    wait_for(lambda: all(map(broker.exists, names)))
     found = facts("--check")
     assert {name: each["state"] for name, each in found.items()} == dict.fromkeys(names, "ok")
     assert {name: each["partitions"] for name, each in found.items()} == {

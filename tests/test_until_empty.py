@@ -175,7 +175,7 @@ def test_what_comes_later_is_not_waited_for(
 
     put(broker, 1)
     watcher = watch(watchers, group, said)
-    wait_for(lambda: said)
+    wait_for(lambda: any("[0] at 0 of 1" in line for line in said))
     put(broker, 1)
     with consuming(group):
         try:

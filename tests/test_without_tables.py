@@ -27,7 +27,7 @@ SETTINGS = "tests.tableless.settings"
 SEND = """
 from tests.tableless.handlers import signup
 for name in ("good", "bad"):
-    signup.send_now({"name": name}, key=name)
+    signup.send_now({"name": name}, key=name, timeout=60)
 """
 
 

@@ -75,8 +75,10 @@ class KafkaNode(Server):
 class KafkaServer(KafkaNode):
     """A cluster of one node on free ports."""
 
-    def __init__(self, folder: Path, *, is_measured: bool = False) -> None:
-        """``is_measured``: what it takes counts, so it runs as others run it, and not so that it starts soon."""
+    def __init__(self, folder: Path, *, is_measured: bool = False, is_killed: bool = False) -> None:
+        """``is_measured``: what it takes counts, so it runs as others run it, and not so that it starts soon.
+        ``is_killed``: somebody kills it, and then it is to be let in again soon."""
+        self._session = 1500 if is_killed else 60_000
         port, self._controller_port = free_ports(2)
         options = () if is_measured else STARTS_SOON
         super().__init__(folder, f"127.0.0.1:{port}", new_cluster_id(), heap="512m", java_options=options)
@@ -93,8 +95,9 @@ class KafkaServer(KafkaNode):
             "transaction.state.log.min.isr": 1,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "allow.everyone.if.no.acl.found": "true",
-            # A node that was killed is let in again soon.
-            "broker.session.timeout.ms": 1500,
+            # Until this is over, a node that was killed is not let in again; but one that the machine has let stand
+            # still for so long loses the lead of all partitions for a moment.
+            "broker.session.timeout.ms": self._session,
             "broker.heartbeat.interval.ms": 300,
         }
 

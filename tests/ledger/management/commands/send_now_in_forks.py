@@ -9,6 +9,9 @@ from django.db import connections
 
 from tests.ledger.events import EntryMade, entry_made
 
+PATIENT = 60.0
+"""Seconds; many processes begin at once."""
+
 
 class Command(BaseCommand):
     help = "Sends two entries at once in each of some children, while this process goes on sending."
@@ -17,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--children", type=int, default=2)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        entry_made.send_now(EntryMade("parent", 0), key="parent")
+        entry_made.send_now(EntryMade("parent", 0), key="parent", timeout=PATIENT)
         connections.close_all()
         ended = threading.Event()
         thread = threading.Thread(target=self._send_until, args=(ended,))
@@ -32,12 +35,12 @@ class Command(BaseCommand):
         number = 0
         while not ended.is_set():
             number += 1
-            entry_made.send_now(EntryMade("parent", number), key="parent")
+            entry_made.send_now(EntryMade("parent", number), key="parent", timeout=PATIENT)
 
     def _fork(self, name: str) -> int:
         child = os.fork()
         if child:
             return child
         for number in (1, 2):
-            entry_made.send_now(EntryMade(name, number), key=name)
+            entry_made.send_now(EntryMade(name, number), key=name, timeout=PATIENT)
         raise SystemExit(0)  # with all that happens at the end of a process
