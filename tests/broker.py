@@ -1,12 +1,13 @@
 """What a test sees in Kafka, through a client of its own that shares no code with the product."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -14,6 +15,7 @@ from confluent_kafka.admin import (
     AclPermissionType,
     AdminClient,
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     NewPartitions,
@@ -23,6 +25,9 @@ from confluent_kafka.admin import (
 )
 
 from tests.waiting import wait_for
+
+PATIENCE = 60.0
+"""Seconds that Kafka has for an answer to a test: it may be busy with other tests."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Broker:
         """Let the topic have so many partitions."""
         for answer in self.admin.create_partitions([NewPartitions(self.prefix + topic, total)]).values():
             answer.result()
-        wait_for(lambda: len(self.admin.list_topics(timeout=10).topics[self.prefix + topic].partitions) == total)
+        wait_for(lambda: len(self._metadata().topics[self.prefix + topic].partitions) == total)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Have Kafka forget the partition's records before this offset."""
@@ -124,7 +129,10 @@ class Broker:
         return ResourceType.TOPIC, self.prefix + topic, ResourcePatternType.LITERAL
 
     def exists(self, topic: str) -> bool:
-        return self.prefix + topic in self.admin.list_topics(timeout=10).topics
+        return self.prefix + topic in self._metadata().topics
+
+    def _metadata(self) -> ClusterMetadata:
+        return self.admin.list_topics(timeout=PATIENCE)
 
     def put(
         self,
@@ -138,28 +146,28 @@ class Broker:
         """Write a record as a stranger would."""
         producer = Producer(self._options)
         producer.produce(self.prefix + topic, value, key, headers=list(headers), partition=partition)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE) == 0
 
     def put_many(self, topic: str, values: Sequence[bytes], key: bytes | None, partition: int) -> None:
         """Write records of one key to one partition."""
         producer = Producer(self._options)
         for value in values:
             producer.produce(self.prefix + topic, value, key, partition=partition)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE) == 0
 
     def put_in_transaction(self, topic: str, value: bytes, partition: int, *, commit: bool) -> None:
         """Write a record in a transaction of Kafka's, whose end takes an offset, too."""
         producer = Producer(self._options | {"transactional.id": f"{self.prefix}{topic}"})
-        producer.init_transactions(30)
+        producer.init_transactions(PATIENCE)
         producer.begin_transaction()
         producer.produce(self.prefix + topic, value, partition=partition)
-        (producer.commit_transaction if commit else producer.abort_transaction)(30)
+        (producer.commit_transaction if commit else producer.abort_transaction)(PATIENCE)
 
     def read(self, topic: str) -> list[Seen]:
         """All records of the topic, partition by partition, up to its present end."""
         consumer = Consumer(self._options | {"group.id": "tests", "enable.auto.commit": False, "fetch.wait.max.ms": 20})
         try:
-            found = consumer.list_topics(self.prefix + topic, timeout=10).topics[self.prefix + topic]
+            found = consumer.list_topics(self.prefix + topic, timeout=PATIENCE).topics[self.prefix + topic]
             partitions = [TopicPartition(self.prefix + topic, number, 0) for number in found.partitions]
             return sorted(self._read(consumer, partitions), key=lambda seen: (seen.partition, seen.offset))
         finally:
@@ -167,10 +175,10 @@ class Broker:
 
     def _read(self, consumer: Consumer, partitions: list[TopicPartition]) -> Iterator[Seen]:
         """The records in these partitions, in no order."""
-        ends = {each.partition: consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions}
+        ends = {each.partition: _end(consumer, each) for each in partitions}
         consumer.assign(partitions)
         while any(each.offset < ends[each.partition] for each in consumer.position(partitions) if ends[each.partition]):
-            polled = consumer.poll(10)
+            polled = consumer.poll(PATIENCE)
             assert polled is not None and polled.error() is None, polled and polled.error()
             if polled.offset() < ends[polled.partition()]:
                 yield _seen(polled)
@@ -179,7 +187,7 @@ class Broker:
         """The group's committed offset, None if there is none."""
         consumer = Consumer(self._options | {"group.id": self.prefix + group})
         try:
-            (found,) = consumer.committed([TopicPartition(self.prefix + topic, partition)], timeout=10)
+            (found,) = consumer.committed([TopicPartition(self.prefix + topic, partition)], timeout=PATIENCE)
             return found.offset if found.offset >= 0 else None
         finally:
             consumer.close()
@@ -198,9 +206,21 @@ class Broker:
         """The offset after the partition's last record."""
         consumer = Consumer(self._options | {"group.id": "tests"})
         try:
-            return int(consumer.get_watermark_offsets(TopicPartition(self.prefix + topic, partition), timeout=10)[1])
+            return _end(consumer, TopicPartition(self.prefix + topic, partition))
         finally:
             consumer.close()
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    """The offset after the partition's last record. Of a new topic a node knows the name a moment before it knows
+    that."""
+
+    def ask() -> list[int]:
+        with suppress(KafkaException):
+            return list(consumer.get_watermark_offsets(partition, timeout=PATIENCE) or ())
+        return []
+
+    return wait_for(ask)[1]
 
 
 def _seen(polled: Message) -> Seen:

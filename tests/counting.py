@@ -14,6 +14,9 @@ from tests.services import REQUIRED
 
 Counting = Callable[[], AbstractContextManager[SimpleNamespace]]
 
+PATIENCE = 120.0
+"""Seconds that others, such as threads of an earlier test that are about to end, have to close their connections."""
+
 
 @pytest.fixture
 def counting(transactional_db: None) -> Counting:
@@ -29,11 +32,11 @@ def counting(transactional_db: None) -> Counting:
             if not can_count_statements(observer):
                 (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)("PostgreSQL has no pg_stat_statements")
             connections.close_all()
-            wait_for_others(observer)
+            wait_for_others(observer, PATIENCE)
             before, found = counts(observer), SimpleNamespace()
             yield found
             connections.close_all()  # only then has PostgreSQL been told of everything
-            wait_for_others(observer)
+            wait_for_others(observer, PATIENCE)
             found.counts = counts(observer).since(before)
 
     return count

@@ -31,6 +31,10 @@ from tests.waiting import wait_for
 SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 """A killed consumer's partitions are given to others after this; Kafka's default of 45 s would be waited for."""
 
+OF_THIS_PROCESS = {"session.timeout.ms": 15_000}
+"""For consumers that nobody kills: no session ends, and no event comes again, because the machine stood still for some
+seconds."""
+
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "cooperative-sticky": SESSION,
     "consumer": {"group.protocol": "consumer"},
@@ -113,7 +117,7 @@ def use_broker(settings: Any, broker: Broker) -> None:
     settings.DJANGO_EVENTS = {
         **settings.DJANGO_EVENTS,
         "KAFKA": {"bootstrap.servers": broker.bootstrap_servers},
-        "KAFKA_CONSUMER": SESSION,
+        "KAFKA_CONSUMER": SESSION | OF_THIS_PROCESS,
         "PREFIX": broker.prefix,
     }
 
@@ -121,7 +125,10 @@ def use_broker(settings: Any, broker: Broker) -> None:
 @pytest.fixture(params=["cooperative-sticky", "consumer"])
 def protocol(request: pytest.FixtureRequest, broker: Broker, settings: Any) -> str:
     """Each of the protocols in turn; consumers of this process and of ``site`` use it. Ask for it before ``site``."""
-    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": PROTOCOLS[request.param]}
+    options = PROTOCOLS[request.param]
+    if "session.timeout.ms" in options:
+        options = options | OF_THIS_PROCESS
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": options}
     return str(request.param)
 
 
@@ -148,11 +155,14 @@ def site(broker: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Sit
 def make_site(broker: Broker, folder: Path) -> Site:
     """Processes on the test's database and this Kafka; ``end`` it."""
     database = connection.settings_dict
+    consumers = dict(django_settings.DJANGO_EVENTS["KAFKA_CONSUMER"])
+    if "session.timeout.ms" in consumers:
+        consumers |= SESSION  # a process may be killed
     env = {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database),
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-        "KAFKA_CONSUMER": json.dumps(django_settings.DJANGO_EVENTS["KAFKA_CONSUMER"]),
+        "KAFKA_CONSUMER": json.dumps(consumers),
         "EVENTS_PREFIX": broker.prefix,
     }
     return Site(env, folder)
@@ -170,7 +180,7 @@ def consuming(broker: Broker, transactional_db: None) -> Callable[..., AbstractC
             wait_for(lambda: service.wait(0) or service.is_assigned)
             yield service
         finally:
-            assert service.stop(30), "a group did not end"
+            assert service.stop(120), "a group did not end"
 
     return run
 

@@ -54,11 +54,11 @@ class Process:
             raise AssertionError(f"did not say {text!r}:\n{self.output}") from error
         assert text in self.output, self.output
 
-    def ends(self, timeout: float = 180.0) -> int:
+    def ends(self, timeout: float = 300.0) -> int:
         """Wait for the end; the return code, negative for a signal."""
         return self._popen.wait(timeout)
 
-    def succeeds(self, timeout: float = 180.0) -> str:
+    def succeeds(self, timeout: float = 300.0) -> str:
         """Wait for the end, which must be a success; the output."""
         assert self.ends(timeout) == 0, self.output
         return self.output
@@ -111,6 +111,19 @@ class Site:
     def has_said(self, text: str) -> bool:
         """Whether this text is in the output of one of its processes."""
         return any(text in process.output for process in self._started)
+
+    def catch_up(self) -> None:
+        """Have ``catchup --once`` send all that waits; once more where a busy Kafka did not take all of it in time."""
+        tried: list[Process] = []
+
+        def has_sent_all() -> bool:
+            tried.append(self.start("catchup", "--once"))
+            return tried[-1].ends() == 0
+
+        try:
+            wait_for(has_sent_all)
+        except AssertionError as error:
+            raise AssertionError(tried[-1].output) from error
 
     def end(self) -> None:
         for process in self._started:

@@ -48,6 +48,8 @@ def test_answers_that_come_too_late_are_told_from_those_that_do_not_come(
 ) -> None:
     producer = Producer(config.producer_options() | {"batch.num.messages": 1})
     producer.connect(30)
+    known = producer.send([(0, Record("orders", b"a", b"", []))], 60)  # to get to know each other takes a while
+    assert known.failure is None
     kafka.delay_records(*delays)
     records = [(number, Record("orders", b"a", b"", [])) for number in range(100)]
     deliveries = producer.send(records, 5)

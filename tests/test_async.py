@@ -153,5 +153,6 @@ def test_what_is_awaited_reaches_kafka(broker: Broker) -> None:
         run(view)
         assert [record.payload for record in broker.read("async.now")] == [{"n": 2}]
         wait_for(lambda: not OutgoingEvent.objects.exists())
-    assert [record.payload for record in broker.read("async.later")] == [{"n": 1}]
+    (sent,) = {record.id: record.payload for record in broker.read("async.later")}.values()
+    assert sent == {"n": 1}
     immediate._discard()

@@ -205,6 +205,7 @@ def test_after_a_culprit_the_later_events_of_its_key_wait_for_its_next_try(
     broker: Broker, consuming: Consuming, group: ConsumerGroup
 ) -> None:
     """P9 in a batch: nothing of the key overtakes the event that failed."""
+    may_go_on = threading.Event()
     booked: list[int] = []
     attempts: list[int | None] = []
 
@@ -215,6 +216,7 @@ def test_after_a_culprit_the_later_events_of_its_key_wait_for_its_next_try(
                 attempts.append(event.attempt)
                 if event.attempt == 1:
                     raise BatchItemError(event, ValueError("the first try fails"))
+                may_go_on.wait(60)
         booked.extend(numbers(events))
         enter(events)
 
@@ -223,6 +225,7 @@ def test_after_a_culprit_the_later_events_of_its_key_wait_for_its_next_try(
         wait_for(lambda: len(entered()) >= 3)
         put_on = [*booked]
         broker.put_many(TOPIC, [b'{"account":"a","number":%d}' % number for number in range(8, 20)], b"k", 0)
+        may_go_on.set()
         done(broker, 20)
     assert put_on == [0, 1, 2]
     assert booked == list(range(20))

@@ -96,6 +96,7 @@ def test_where_nothing_runs_nothing_is_live() -> None:
 
 
 def test_under_a_test_runner_nothing_starts(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {*threading.enumerate()}  # threads of an earlier test may be about to end
     monkeypatch.setattr(web, "_wish", web._Wish())
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "START_BROADCAST": True}
     broadcast(entry_made, name="note")(print)
@@ -103,7 +104,8 @@ def test_under_a_test_runner_nothing_starts(settings: Any, monkeypatch: pytest.M
     assert web._wish.is_done
     start_broadcast()
     assert not broadcast_is_live()
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("django-events")]
+    new = {*threading.enumerate()} - before
+    assert not [each.name for each in new if each.name.startswith("django-events")]
 
 
 def test_importing_loads_neither_librdkafka_nor_models() -> None:

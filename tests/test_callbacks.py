@@ -73,9 +73,10 @@ def test_callbacks_that_hang_hold_up_no_other_and_wait_once_each(may_end: thread
         add(100, key="bob")
         wait_for(lambda: seen[-1] == 100)
         assert len(hub._callbacks._due) <= 4  # each subscription once at most, whatever has come for it
-    said = [line for line in caplog.messages if "the others are called beside it" in line]
+    # On a busy machine the one that is quick may be late, too.
+    said = [line for line in caplog.messages if "the others are called beside it" in line and "Hanging object" in line]
     assert len(said) == 3
-    assert all("Hanging object" in line and TOPIC in line for line in said)
+    assert all(TOPIC in line for line in said)
 
 
 def test_one_that_hangs_gets_the_rest_of_its_events_in_order(may_end: threading.Event) -> None:

@@ -61,7 +61,7 @@ class Sales:
         self._producer.flush()
 
     def committed(self) -> int:
-        (found,) = self._looking.committed([TopicPartition(*PLACE)], timeout=10)
+        (found,) = self._looking.committed([TopicPartition(*PLACE)], timeout=60)
         return int(found.offset)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def test_a_commit_that_was_refused_for_the_moment_does_not_take_the_offset_back(
         wait_for(lambda: 2 in asked)
         sell()
         wait_for(lambda: 2 in answered)
-        wait_for(lambda: sales.committed() == 3, timeout=20)
+        wait_for(lambda: sales.committed() == 3)
     finally:
         assert service.stop(30)
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, OperationalError, connection, connections, 
 
 from django_events.models.conflicts import Conflict, conflict_of, may_work_at_once
 from tests.ledger.models import Account
+from tests.waiting import wait_for
 
 Failing = Callable[[], None]
 
@@ -52,9 +53,15 @@ def test_a_deadlock(accounts: None, other: psycopg.Connection) -> None:
     other.execute(lock_sql("bob"))
     waiting = threading.Thread(target=other.execute, args=[lock_sql("ann")])
 
+    def waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s", [other.info.backend_pid])
+            return bool(cursor.fetchone()[0])
+
     def cross() -> None:
         lock("ann")
         waiting.start()
+        wait_for(waits)  # PostgreSQL looks for a deadlock once, a second after we have begun to wait
         lock("bob")
 
     error = error_of(cross)

@@ -169,7 +169,7 @@ class TestOnRealParts:
     def test_after_enough_events_nothing_is_lost_or_repeated(self, site: Site, broker: Broker) -> None:
         for _ in range(20):
             make_entry("ann")
-        site.run("catchup", "--once")
+        site.catch_up()
         site.run("consume", "ledger", "--max-events=5")
         handled = Entry.objects.count()
         assert handled >= 5
@@ -186,7 +186,7 @@ from tests.ledger.models import Entry
 
 reloaded = ConsumerGroup("reloaded")
 
-@reloaded.idempotent(entry_made)
+@reloaded.exactly_once(entry_made)
 def note(event):
     if event.payload.hold:
         Path(event.payload.hold + ".started").touch()
@@ -237,7 +237,7 @@ class TestReload:
     def test_after_a_change_what_runs_is_finished_and_the_new_code_goes_on(self, site: Site, tmp_path: Path) -> None:
         hold = tmp_path / "hold"
         make_entry("ann", hold=str(hold))
-        site.run("catchup", "--once")
+        site.catch_up()
         consumer = self.start(site, tmp_path)
         wait_for(Path(f"{hold}.started").exists)
         self.write(HANDLERS.replace("VERSION", "second"))
@@ -245,7 +245,7 @@ class TestReload:
         assert self.entries() == []
         hold.touch()
         make_entry("ann")
-        site.run("catchup", "--once")
+        site.catch_up()
         wait_for(lambda: self.entries() == [("first", 1), ("second", 2)])
         consumer.signal(signal.SIGTERM)
         consumer.succeeds()
@@ -258,7 +258,7 @@ class TestReload:
         consumer.says("it starts again when a file changes")
         assert "SyntaxError" in consumer.output
         make_entry("ann")
-        site.run("catchup", "--once")
+        site.catch_up()
         self.write(HANDLERS.replace("VERSION", "mended"))
         wait_for(lambda: self.entries() == [("mended", 1)])
         consumer.signal(signal.SIGINT)
@@ -266,7 +266,7 @@ class TestReload:
 
     def test_a_second_signal_ends_it_at_once(self, site: Site, tmp_path: Path) -> None:
         make_entry("ann", hold=str(tmp_path / "hold"))
-        site.run("catchup", "--once")
+        site.catch_up()
         consumer = self.start(site, tmp_path)
         wait_for((tmp_path / "hold.started").exists)
         consumer.signal(signal.SIGINT)

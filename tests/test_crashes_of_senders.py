@@ -3,11 +3,13 @@
 import signal
 from pathlib import Path
 
+import psycopg
 import pytest
+from django.db import connection
 
 from django_events import crash_points
 from django_events.kafka import topics
-from django_events.models import OutgoingEvent
+from django_events.models import Lane, LaneName, OutgoingEvent
 from django_events.testing import sending
 from tests.broker import Broker
 from tests.ledger.entries import make_entry
@@ -33,8 +35,12 @@ def arrived(broker: Broker) -> set[tuple[bytes | None, int]]:
 
 def catch_up(site: Site) -> None:
     """Run ``catchup --once``; again if the database had not yet noticed that who held a lane is dead."""
-    site.run("catchup", "--once")
-    wait_for(lambda: not OutgoingEvent.objects.exists() or not site.run("catchup", "--once"))
+
+    def has_sent_all() -> bool:
+        site.catch_up()
+        return not OutgoingEvent.objects.exists()
+
+    wait_for(has_sent_all)
 
 
 @pytest.fixture(autouse=True)
@@ -75,19 +81,21 @@ def test_a_sender_that_stops_in_the_middle_of_a_round_loses_its_lanes(site: Site
 
 
 def test_the_wake_up_of_a_lane_found_taken_outlives_who_has_taken_it(
-    site: Site, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    transactional_db: None, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Who has it is no process of ours: PostgreSQL would take the lane away from that after some seconds."""
     make_entry("ann")
-    holder = site.start("catchup", DJANGO_EVENTS_STOP_AT="lanes-locked")
-    wait_for(lambda: state_of(holder.pid) == "T")
+    Lane.objects.add_missing([LaneName("ledger.entry-made", number) for number in range(16)], "default")
     reached: list[str] = []
     monkeypatch.setattr(crash_points, "armed", "lane-found-taken")
     monkeypatch.setattr(crash_points, "reached", reached.append)
-    with sending():
+    address = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    with sending(), psycopg.connect(address) as holder:
+        holder.execute(f"SELECT FROM {Lane._meta.db_table} FOR UPDATE")
         make_entry("ann")
         wait_for(lambda: reached.count("lane-found-taken") >= 2)
         assert OutgoingEvent.objects.count() == 2
-        holder.kill()
+        holder.rollback()
         wait_for(lambda: not OutgoingEvent.objects.exists())
     assert arrived(broker) == committed() == {(b"ann", 1), (b"ann", 2)}
 

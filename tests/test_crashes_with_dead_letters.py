@@ -27,7 +27,7 @@ def one_ill_entry(site: Site, broker: Broker) -> None:
     Account.objects.create(name="ill-ann")
     make_entry("ann")
     make_entry("bob")
-    site.run("catchup", "--once")
+    site.catch_up()
 
 
 def heal() -> None:

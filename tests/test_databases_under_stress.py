@@ -99,7 +99,7 @@ def count(address: str) -> int:
 
 def all_is_booked_once_and_in_order(address: str, site: Site, load: Process) -> None:
     load.succeeds()
-    site.run("catchup", "--once")
+    site.catch_up()
     wait_for(lambda: count(address) >= ENTRIES)
     numbers = [*range(1, ENTRIES // ACCOUNTS + 1)]
     assert booked(address) == {f"account-{number}": numbers for number in range(ACCOUNTS)}
@@ -115,7 +115,7 @@ def test_postgresql_is_restarted_under_load(
     database.crash()
     database.restart()
     before = count(handlers_database)
-    wait_for(lambda: count(handlers_database) > before)
+    wait_for(lambda: count(handlers_database) > min(before, ENTRIES - 1))  # or all was booked before the crash
     database.stop()
     database.restart()
     all_is_booked_once_and_in_order(handlers_database, site, load)

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 
 from django_events import Backoff, ConsumerGroup, Event, OnFailure
-from django_events.consuming import dead_letter, repair
+from django_events.consuming import dead_letter, letter_writer, repair
 from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
@@ -42,6 +42,12 @@ FAST = Backoff(first=0.05, max=0.1)
 def created(broker: Broker) -> None:
     topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=10)
     wait_for(lambda: broker.exists(TOPIC) and broker.exists("ledger.entry-closed"))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy Kafka has time to acknowledge a letter: otherwise it is written once more."""
+    monkeypatch.setattr(letter_writer, "WAIT", 50.0)
 
 
 @pytest.fixture
@@ -218,7 +224,7 @@ def test_a_topic_is_made_though_a_broker_tells_late_of_the_one_that_it_is_for(
 
     monkeypatch.setattr(topics, "metadata", told_late)
     assert not dead_letter_topics.ensure("ward", [TOPIC], 10)
-    assert broker.exists(LETTERS)
+    wait_for(lambda: broker.exists(LETTERS))
 
 
 def test_a_topic_that_forgets_letters_is_said_at_the_start(

@@ -74,7 +74,7 @@ def process(kind: Any = Kind.CATCHUP, told: Activity = Activity(), silent: float
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Kafka that is busy has time to answer."""
-    monkeypatch.setattr(gathering, "PATIENCE", 5.0)
+    monkeypatch.setattr(gathering, "PATIENCE", 60.0)
 
 
 @pytest.fixture
@@ -110,8 +110,7 @@ def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker, monk
     consumer, catchup = site.start("consume", "ledger"), site.start("catchup")
     consumer.says("got ledger")
     wait_for(lambda: len(found()["processes"]) == 2)
-    wait_for(lambda: group_line("ledger")["state"] == "stable")
-    assert (group_line("ledger")["members"], group_line("ledger")["lag"]) == (1, 0)
+    wait_for(lambda: {"state": "stable", "members": 1, "lag": 0}.items() <= group_line("ledger").items())
     facts = found()
     assert {(each["kind"], each["pid"]) for each in facts["processes"]} == {
         ("consume", consumer.pid), ("catchup", catchup.pid)}  # fmt: skip
@@ -124,7 +123,7 @@ def test_groups_and_processes_that_run_are_fine(site: Site, broker: Broker, monk
     assert (len(differs["processes"]), differs["changed"]) == (2, ["book"])
     consumer.signal(signal.SIGTERM)
     wait_for(lambda: group_line("ledger")["state"] == "empty")
-    assert "No process runs the groups" in texts()
+    wait_for(lambda: "No process runs the groups" in texts())
     wait_for(lambda: len(found()["processes"]) == 1)
 
 

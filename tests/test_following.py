@@ -43,6 +43,7 @@ def test_why_a_reader_waits_is_told_when_it_begins_and_when_it_changes(caplog: p
 def test_new_partitions_are_read_once_their_leaders_are_known(
     kafka: RefusingKafka, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("django_events.kafka.following.LEADERS", 60.0)  # time for three on any machine
     kafka.set_leader(*PLACE, leads=False)
     asked: list[str] = []
     led = follower._led

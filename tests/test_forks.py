@@ -21,16 +21,20 @@ def test_parent_and_children_send_their_events(site: Site, broker: Broker) -> No
 
 
 SUBSCRIPTIONS = """
-import os, sys
+import os, sys, time
 from django_events import SubscriptionLost
 from tests.ledger.events import entry_made
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: threads of two processes say something
 
-called = entry_made.subscribe(
-    callback=lambda event: say("called", os.getpid(), event.payload.number), timeout=60
-).open()
+calls = []
+
+def call(event):
+    say("called", os.getpid(), event.payload.number)
+    calls.append(event)
+
+called = entry_made.subscribe(callback=call, timeout=60).open()
 later = entry_made.subscribe(key="ann", timeout=60)
 with entry_made.subscribe(key="ann", timeout=60) as events:
     say("parent", os.getpid())
@@ -41,6 +45,8 @@ with entry_made.subscribe(key="ann", timeout=60) as events:
         os.write(tell, b".")
         say("parent got", [second.payload.number, events.get(timeout=90).payload.number])
         assert os.waitpid(child, 0)[1] == 0
+        while len(calls) < 3:  # its thread may be late
+            time.sleep(0.01)
     else:
         for read in (events.get, called.get, lambda: next(iter(events))):
             try:

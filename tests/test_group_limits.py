@@ -60,7 +60,7 @@ def test_a_key_that_waits_holds_up_no_other_key_although_it_has_more_than_the_gr
     put(broker, "bad", 60)
     put(broker, "good", 60)
     start(services, group, Limits(active=20, in_hand_of_partition=1_000))
-    wait_for(lambda: len(handled) == 60)
+    wait_for(lambda: len(handled) >= 60)
 
 
 def test_a_partition_is_paused_when_too_much_of_it_waits_and_the_other_goes_on(
@@ -78,9 +78,9 @@ def test_a_partition_is_paused_when_too_much_of_it_waits_and_the_other_goes_on(
     put(broker, "a", 50, partition=0)
     put(broker, "b", 50, partition=1)
     start(services, group, Limits(in_hand_of_partition=10))
-    wait_for(lambda: handled.count(1) == 50)
+    wait_for(lambda: handled.count(1) >= 50)
     may_pass.set()
-    wait_for(lambda: handled.count(0) == 50)
+    wait_for(lambda: handled.count(0) >= 50)
 
 
 class FakeConsumer:

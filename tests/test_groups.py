@@ -25,7 +25,7 @@ from django_events.exceptions import KafkaRefused
 from django_events.kafka import consumer_groups
 from django_events.kafka.errors import LastError
 from django_events.kafka.record import Partition
-from tests.broker import Broker
+from tests.broker import PATIENCE, Broker
 from tests.processes import Site
 from tests.waiting import wait_for
 
@@ -108,9 +108,10 @@ def test_a_group_that_never_ran_lags_by_all_that_is_there(broker: Broker, sales:
 def test_the_age_is_that_of_the_oldest_record_that_is_not_handled(broker: Broker, sales: ConsumerGroup) -> None:
     run("--reset", "sales", "--to", "4", "--yes")
     first = broker.read("orders")[4].at
+    least = time.time() - first
     found = facts("sales")["sales"]["partitions"][0]
     assert datetime.fromisoformat(found["oldest"]).timestamp() == pytest.approx(first)
-    assert found["oldest_seconds"] == pytest.approx(time.time() - first, abs=5)
+    assert least - 1 <= found["oldest_seconds"] <= time.time() - first + 1
     assert (found["committed"], found["lag"]) == (4, 6)
 
 
@@ -130,7 +131,7 @@ def test_a_group_that_runs_shows_its_members_and_cannot_be_reset(
         with pytest.raises(CommandError, match="has members .1, on .*Nothing is changed. Stop every consume"):
             run("--reset", "sales", "--to", "earliest", "--yes")
         assert broker.committed("sales", "orders", 0) == 10
-    assert facts("sales")["sales"]["state"] == "empty"
+    wait_for(lambda: facts("sales")["sales"]["state"] == "empty")
     run("--reset", "sales", "--to", "earliest", "--yes")
     assert broker.committed("sales", "orders", 0) == 0
 
@@ -148,10 +149,10 @@ def test_somebody_who_joins_between_plan_and_reset_keeps_the_offsets(
 
 def test_an_end_after_markers_of_transactions_is_no_lag(broker: Broker, sales: ConsumerGroup) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": broker.prefix})
-    producer.init_transactions(30)
+    producer.init_transactions(PATIENCE)
     producer.begin_transaction()
     producer.produce(broker.prefix + "orders", b"{}", partition=1)
-    producer.commit_transaction(30)
+    producer.commit_transaction(PATIENCE)
     wait_for(lambda: broker.end("orders", 1) == 2)
     run("--reset", "sales", "--to", "latest", "--yes")
     assert offsets("sales") == {0: 10, 1: 2}
@@ -293,7 +294,8 @@ def test_a_watch_goes_on_until_a_signal(site: Site, broker: Broker, tmp_path: Pa
     watch.says('"lag": 1,')
     watch.signal(number)
     assert watch.ends() == 0, watch.output
-    assert {json.loads(line)["group"] for line in watch.output.splitlines()} == {"audit"}
+    told = [line for line in watch.output.splitlines() if line.startswith("{")]  # others tell of a Kafka that is busy
+    assert {json.loads(line)["group"] for line in told} == {"audit"}
 
 
 def test_no_client_for_administration_is_asked_for_offsets(

@@ -79,7 +79,7 @@ def test_a_handler_has_no_more_workers_than_its_concurrency_and_others_go_on(
 
     put(broker, 40)
     with consuming(group):
-        wait_for(lambda: crowd.inside == 2 and len(others) == 40)
+        wait_for(lambda: crowd.inside == 2 and len(others) >= 40)
         may_end.set()
         done(broker, "crowded", 40)
     assert crowd.most == 2
@@ -267,7 +267,7 @@ def test_a_key_that_holds_the_offset_back_is_reported_with_what_is_known_of_it(
         wait_for(lambda: "The offset of ledger.entry-made[0] has stayed at 0" in caplog.text)
         may_pass.set()
         wait_for(lambda: "The offset of ledger.entry-made[0] goes on" in caplog.text)
-    (said,) = [record.getMessage() for record in caplog.records if "has stayed" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "has stayed at 0" in record.getMessage()]
     assert "with 9 later records in hand" in said
     assert "handler held/refuse_the_first is not done with " in said
 

@@ -81,9 +81,10 @@ class Stopped:
 
 @pytest.fixture
 def quick_to_judge(monkeypatch: pytest.MonkeyPatch, settings: Any, broker: Broker) -> None:
-    """Clients speak ten times a second, and count as hanging after one."""
-    monkeypatch.setattr(statistics, "SILENT", 1.0)
-    consumers = {**settings.DJANGO_EVENTS["KAFKA_CONSUMER"], "statistics.interval.ms": 100}
+    """Clients speak ten times a second, and count as hanging after five: one that is only slow must not. It is never
+    closed, so its partitions would not be another's."""
+    monkeypatch.setattr(statistics, "SILENT", 5.0)
+    consumers = {**settings.DJANGO_EVENTS["KAFKA_CONSUMER"], **SESSION, "statistics.interval.ms": 100}
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": consumers}
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from typing import Any
 
 import confluent_kafka
@@ -12,7 +13,7 @@ from django.db import transaction
 from django_events import Topic
 from django_events.management.commands import catchup as catchup_command
 from django_events.models import LaneName, OutgoingEvent, lane_of
-from django_events.producing import patience, sender
+from django_events.producing import courier, patience, sender
 from django_events.producing.catchup import Catchup
 from django_events.producing.holds import INCOMPLETE, LASTING, REFUSED, Holds
 from django_events.producing.lanes import WaitingLanes
@@ -85,9 +86,12 @@ class Deaf(confluent_kafka.Producer):  # type: ignore[misc]
 def silent(
     broker: Broker, transactional_db: None, declarations: None, monkeypatch: pytest.MonkeyPatch
 ) -> Topic[dict[str, int]]:
-    """A topic about whose events Kafka does not answer, as when too few of its copies are in sync."""
+    """A topic about whose events Kafka does not answer, as when too few of its copies are in sync. All that it does
+    answer has time: what is never handed over is not waited for."""
     monkeypatch.setattr(confluent_kafka, "Producer", Deaf)
-    monkeypatch.setattr(patience, "SHORTEST", 1.0)
+    monkeypatch.setattr(courier, "CONNECT_WAIT", 60.0)
+    monkeypatch.setattr(patience, "SHORTEST", 10.0)
+    monkeypatch.setattr("django_events.producing.holds.LASTING", math.inf)
     monkeypatch.setattr(Deaf, "topic", f"{broker.prefix}silent")
     for topic in ("silent", "loud"):
         broker.create(topic)

@@ -49,6 +49,9 @@ RIGHT: dict[str, MakeOptions] = {
     "TLS": by_certificate,
 }
 
+NOT_HEARD = "Failed to get metadata"
+"""In what is told where the time was over before Kafka, or the machine, had come to the refusal."""
+
 PASSWORD_AT_FAULT = "SASL authentication error.* Check 'sasl.username' and 'sasl.password' in settings.DJANGO_EVENTS"
 WRONG: dict[str, tuple[MakeOptions, str]] = {
     "PLAIN": (lambda kafka: by_password(kafka, "PLAIN", OTHER_PASSWORD), PASSWORD_AT_FAULT),
@@ -158,11 +161,11 @@ def test_every_client_is_let_in(
     call_command("events", "topics", "--json", stdout=answer)
     states = {each["topic"]: each["state"] for each in map(json.loads, answer.getvalue().splitlines())}
     assert states[TOPIC] == "ok"
-    entry_made.send_now(EntryMade("now", 1), key="now")
+    entry_made.send_now(EntryMade("now", 1), key="now", timeout=60)
     with sending():
         make_entry("ann")
         wait_for(lambda: not OutgoingEvent.objects.exists())
-    assert len(inside.read(TOPIC)) == 2
+    assert len({record.id for record in inside.read(TOPIC)}) == 2
     with consuming(ward):
         wait_for(lambda: DeadLetter.objects.count() == 2)
 
@@ -176,15 +179,20 @@ def test_who_is_not_let_in_is_told_why_and_loses_nothing(
     tries = count_calls(monkeypatch, Producer, "connect")
     with sending(timeout=2):
         make_entry("ann")
-        wait_for(lambda: len(tries) > 2)
-        told = lines(caplog, "Sending events to Kafka")
-        assert len(told) == 1, told
-        assert re.search(why, told[0])
+        wait_for(lambda: any(NOT_HEARD not in line for line in lines(caplog, "Sending events to Kafka")))
+        before = len(tries)
+        wait_for(lambda: len(tries) > before + 2)
+        everything = lines(caplog, "Sending events to Kafka")
+        told = [line for line in everything if NOT_HEARD not in line]
+        assert len(told) <= 1 + len(everything) - len(told), everything
+        assert all(re.search(why, line) for line in told), told
     assert [row.error for row in OutgoingEvent.objects.all()] == [None]
-    with pytest.raises(DeliveryFailed, match=why):
-        entry_made.send_now(EntryMade("now", 1), key="now", timeout=0.6)
-    with pytest.raises(CommandError, match=why):
-        call_command("events", "topics", "--timeout=0.6")
+
+    def send_now() -> object:
+        return entry_made.send_now(EntryMade("now", 1), key="now", timeout=0.6)
+
+    wait_for(lambda: is_told(why, DeliveryFailed, send_now))
+    wait_for(lambda: is_told(why, CommandError, lambda: call_command("events", "topics", "--timeout=0.6")))
 
 
 def test_a_group_that_is_not_let_in_says_so_and_is_when_the_password_is_right(
@@ -205,11 +213,11 @@ def test_a_group_that_is_not_let_in_says_so_and_is_when_the_password_is_right(
         told = wait_for(lambda: lines(caplog, "Kafka at "))
         wait_for(lambda: len(polls) > before + 10)
         assert len(polls) - before <= 2 * (10 * (time.monotonic() - started) + 2), "two clients, ten polls a second"
-        assert re.search(f"waiting for Kafka.*{PASSWORD_AT_FAULT}", said[0])
+        assert re.search(f"waiting for Kafka.*({PASSWORD_AT_FAULT}|{NOT_HEARD})", said[0])
         assert all(re.search(PASSWORD_AT_FAULT, line) for line in told)
         assert len(lines(caplog, "Kafka at ")) <= 2, "one line of the group, one of its dead letters' reader"
         password[0] = PASSWORD
-        service.wait_until_ready(60)
+        service.wait_until_ready(120)
 
 
 def test_a_letter_that_the_writer_may_not_write_holds_its_offset_until_it_may(
@@ -234,7 +242,7 @@ def test_a_token_that_ends_is_replaced_before_it_does(secure: SecureKafka, insid
     group = ConsumerGroup("ward")
     group.idempotent(entry_made)(_setting(handled))
     with consuming(group) as service, sending():
-        service.wait_until_ready(60)
+        service.wait_until_ready(120)
         make_entry("ann")
         wait_for(handled.is_set)
         handled.clear()
@@ -253,9 +261,18 @@ def test_each_new_client_asks_for_the_password(secure: SecureKafka, use: Use) ->
 
     use(by_password(secure, "PLAIN", password))
     with pytest.raises(CommandError, match=PASSWORD_AT_FAULT):
-        call_command("events", "topics", "--timeout=0.6")
+        call_command("events", "topics", "--timeout=5")
     call_command("events", "topics", "--json", stdout=StringIO())
     assert given == [OTHER_PASSWORD, PASSWORD]
+
+
+def is_told(why: str, kind: type[Exception], act: Callable[[], object]) -> bool:
+    """Whether the error that is raised says why. If it does not, the time was over before that could be known."""
+    with pytest.raises(kind) as raised:
+        act()
+    text = str(raised.value)
+    assert re.search(why, text) or NOT_HEARD in text, text
+    return NOT_HEARD not in text
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, kind: type, name: str) -> list[None]:

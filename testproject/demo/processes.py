@@ -10,8 +10,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-PATIENCE = 30.0
-"""Seconds that a process has to begin, and to end."""
+PATIENCE = 120.0
+"""Seconds that a process has to begin, and to end: many, for a machine that others use, too."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

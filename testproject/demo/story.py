@@ -22,7 +22,7 @@ from testproject.demo.news import News
 from testproject.shop import orders
 from testproject.shop.models import Order
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until the demo gives up: far more than anything here takes."""
 
 CUSTOMERS = ("ann", "bob", "cleo", "dan")

@@ -12,7 +12,7 @@ from tests.services.server import Server, free_ports
 
 
 class Prometheus(Server):
-    """Asks its targets, and looks at the rules, each second."""
+    """Asks its targets every three seconds, which they have for the answer, and looks at the rules each second."""
 
     name = "Prometheus"
 
@@ -27,7 +27,7 @@ class Prometheus(Server):
         self._program = program("prometheus")
         self.folder.mkdir(parents=True)
         jobs = [{"job_name": job, "static_configs": [{"targets": [at]}]} for job, at in self._targets.items()]
-        interval = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        interval = {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "1s"}
         configuration = {"global": interval, "rule_files": ["rules.yml"], "scrape_configs": jobs}
         (self.folder / "prometheus.yml").write_text(json.dumps(configuration))  # which is YAML, too
         (self.folder / "rules.yml").write_text(self._rules)
@@ -61,7 +61,7 @@ class Prometheus(Server):
         return found
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=60) as answer:
             return answer.read()
 
 

@@ -81,8 +81,7 @@ def keep_a_child(console: Console) -> None:
             if is_told.is_set() or code == 0:
                 sys.exit(code if code >= 0 else 128 - code)
             if code != CHANGED:
-                console.note(f"It ended with {code}; it starts again when a file changes")
-                _wait_for_a_change(is_told)
+                _wait_for_a_change(is_told, console, code)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -93,11 +92,14 @@ def _start() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(autoreload.get_child_arguments(), env=environment, close_fds=False)
 
 
-def _wait_for_a_change(is_told: Stop) -> None:
-    """Raises SystemExit if the process is told to stop."""
+def _wait_for_a_change(is_told: Stop, console: Console, code: int) -> None:
+    """Said once the files are watched: so no change is missed that follows. Raises SystemExit if the process is told to
+    stop."""
     reloader: Any = autoreload.get_reloader()
     watching = reloader.tick()
     try:
+        next(watching)
+        console.note(f"It ended with {code}; it starts again when a file changes")
         while not is_told.is_set():
             next(watching)
     except SystemExit:

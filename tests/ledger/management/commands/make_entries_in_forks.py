@@ -25,6 +25,7 @@ class Command(BaseCommand):
         make_entry("parent")
         for child in children:
             assert os.waitpid(child, 0)[1] == 0
+        wait_for(lambda: not OutgoingEvent.objects.exists())  # a process that ends waits for two seconds only
 
     def _fork(self, name: str) -> int:
         child = os.fork()
