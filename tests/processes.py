@@ -72,14 +72,19 @@ class Process:
 
     def stacks(self) -> str:
         """What its threads are doing, also where one of them holds Python's lock."""
-        spy = Path(sys.executable).parent / "py-spy"
-        seen = subprocess.run([spy, "dump", "--native", "--pid", str(self.pid)], capture_output=True, text=True)
-        return seen.stdout + seen.stderr
+        return stacks_of(self.pid)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
+
+
+def stacks_of(pid: int) -> str:
+    """What the threads of this process are doing, also where one of them holds Python's lock."""
+    spy = Path(sys.executable).parent / "py-spy"
+    seen = subprocess.run([spy, "dump", "--native", "--pid", str(pid)], capture_output=True, text=True)
+    return seen.stdout + seen.stderr
 
 
 class Site:

@@ -15,6 +15,7 @@ from django_events.consuming.broadcast_handler import BroadcastThread
 from django_events.following import reader
 from django_events.following.reader import Reader
 from django_events.kafka import topics
+from django_events.kafka.following import Follower
 from django_events.kafka.record import Partition, ReceivedRecord
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_closed, entry_made
@@ -312,6 +313,23 @@ def test_after_a_failure_of_its_own_a_reader_goes_on_where_it_was(
         put_many(broker, range(10))
         wait_for(lambda: numbers(seen) == [*range(10)])
     assert "a bug" in caplog.text
+
+
+def test_a_topic_that_a_broker_shows_late_is_read_from_the_begin_on(broker: Broker, monkeypatch: Any) -> None:
+    monkeypatch.setattr(reader, "LOOK_EVERY", 3600.0)
+    monkeypatch.setattr(reader, "SHOWN", 60.0)
+    look, looks = Follower.look, 0
+
+    def look_late(self: Follower, wanted: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return look(self, wanted) if looks > 3 else {}
+
+    monkeypatch.setattr(Follower, "look", look_late)
+    seen = noting()
+    with running():
+        put(broker, 1)
+        wait_for(lambda: numbers(seen) == [1])
 
 
 def test_without_handlers_nothing_runs(broker: Broker) -> None:

@@ -18,7 +18,7 @@ from django_events.kafka import topics
 from tests.broker import Broker
 from tests.fixtures import make_site
 from tests.ledger.events import EntryMade, entry_made
-from tests.processes import Process, Site
+from tests.processes import Process, Site, stacks_of
 from tests.services.kafka import KafkaServer
 from tests.services.server import free_ports
 from tests.waiting import wait_for
@@ -87,8 +87,9 @@ def wait_until_all_have(numbers: list[int], processes: set[int], lines: Path, se
     try:
         wait_for(lambda: all(found == numbers for found in have().values()))
     except AssertionError as error:
-        gone = [process for process in processes if not Path(f"/proc/{process}").exists()]
-        raise AssertionError(f"processes have {have()}; these are gone: {gone}\n{server.output}") from error
+        lacking = [process for process, found in have().items() if found != numbers]
+        stacks = "\n".join(map(stacks_of, lacking))
+        raise AssertionError(f"processes have {have()}; of those that lack some:\n{stacks}\n{server.output}") from error
 
 
 GUNICORN = ("gunicorn", "tests.web.wsgi", "--timeout=600", "--bind=127.0.0.1:{port}")

@@ -89,7 +89,7 @@ def test_a_topic_that_is_not_shown_when_a_record_is_missed_is_read_on_when_it_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """librdkafka reads the partition no more until it is told to."""
-    monkeypatch.setattr(topics, "create_missing", lambda *_, **__: None)
+    monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
     kafka = Showing()
     reading = reader.Reader([cast(Any, Wanting())], lambda _: None, lambda _: None)
     reading._look(cast(Any, kafka))

@@ -1,12 +1,16 @@
 """A reader of broadcast events knows where to read before it says that it has begun."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from django_events.exceptions import BrokerUnavailable
+from django_events.exceptions import BrokerUnavailable, ConsumerFailed, KafkaRefused
 from django_events.following.reader import Reader
+from django_events.kafka import errors
+from django_events.kafka.errors import LastError, answer_of
 from django_events.kafka.following import Follower
 from django_events.kafka.record import Partition
 from tests.refusing_kafka import RefusingKafka
@@ -68,3 +72,43 @@ def test_a_partition_that_stays_without_a_leader_does_not_hold_up_the_others(
     kafka.set_leader(*PLACE, leads=False)
     follower.assign({PLACE: 0})
     assert [each.partition for each in follower._client.assignment()] == [0]
+
+
+def test_a_client_that_does_not_answer_any_more_is_given_up(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader makes another one, as after everything that ends one, and keeps this one for ever."""
+    monkeypatch.setattr(errors, "BEYOND", 0.0)
+    monkeypatch.setattr("django_events.kafka.following.ANSWER", 0.01)
+    monkeypatch.setattr(follower._admin, "describe_topics", lambda *_, **__: {PLACE.topic: Future()})
+    with pytest.raises(ConsumerFailed, match="hangs"):
+        follower.look([PLACE.topic])
+    assert follower._hangs
+
+
+@pytest.mark.parametrize(("code", "raised"), [
+    (KafkaError._TIMED_OUT, BrokerUnavailable), (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaRefused),
+])  # fmt: skip
+def test_what_kafka_answers_keeps_no_client_alive(code: int, raised: type[Exception]) -> None:
+    """An error that was raised here would hold the frame that holds the request, and with it the client."""
+    asked: Future[Any] = Future()
+    error = KafkaException(KafkaError(code))
+    asked.set_exception(error)
+    with pytest.raises(raised):
+        answer_of(asked, "tell", LastError())
+    assert error.__traceback__ is None
+
+
+def test_a_reader_leaves_its_client_alone_while_that_says_nothing(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To ask it may stop the whole process; either it speaks, or it is replaced."""
+    reader = Reader([], print, print)
+    looks: list[Follower] = []
+    monkeypatch.setattr(reader, "_look", looks.append)
+    monkeypatch.setattr(Follower, "is_silent", True)
+    reader._turn(follower)
+    assert not looks
+    monkeypatch.setattr(Follower, "is_silent", False)
+    reader._turn(follower)
+    assert looks == [follower]

@@ -20,6 +20,28 @@ def test_parent_and_children_send_their_events(site: Site, broker: Broker) -> No
     assert sent == {(name, number) for name in (b"parent", b"child-0", b"child-1", b"child-2") for number in (1, 2)}
 
 
+CALLS = """
+import os
+from types import SimpleNamespace
+from django_events.consuming.calls import Noted, running
+
+handler, event, thread = SimpleNamespace(), SimpleNamespace(), SimpleNamespace(ident=None)
+with Noted(handler, [event]) as call:
+    import threading
+    thread.ident = threading.get_ident()
+    assert running([thread]) == [call]
+    child = os.fork()
+    if not child:
+        os._exit(len(running([thread])))
+    print("calls in the child:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_takes_no_call_of_its_parent_for_one_of_its_own(site: Site) -> None:
+    """Its threads have the names of those that have gone."""
+    assert "calls in the child: 0" in site.run("shell", "-v0", "-c", CALLS)
+
+
 SUBSCRIPTIONS = """
 import os, sys, time
 from django_events import SubscriptionLost

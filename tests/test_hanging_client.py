@@ -251,8 +251,29 @@ def test_who_does_not_look_hears_nothing(clock: Clock) -> None:
     clock.looks(29, figures)
     clock.now += 100  # the process was frozen, or a handler of a rebalance took its time
     assert not figures.hangs()
-    assert not clock.looks(29, figures)
-    assert clock.looks(2, figures)
+    assert not clock.looks(6, figures), "it has a moment to speak"
+    assert clock.looks(1, figures)
+
+
+def test_silence_goes_on_over_looks_that_take_longer(clock: Clock) -> None:
+    """As where a reader asks for its topics every ten seconds, and a broker is slow to answer."""
+    figures = Statistics({}, 5000)
+    hangs = []
+    for _ in range(10):
+        hangs.append(clock.looks(8, figures))
+        clock.now += 3
+    assert hangs[-1]
+    assert not any(hangs[:3])
+
+
+def test_a_client_that_has_missed_two_turns_is_silent(clock: Clock) -> None:
+    figures = Statistics({}, 5000)
+    clock.looks(11, figures)
+    assert not figures.is_silent
+    clock.looks(1, figures)
+    assert figures.is_silent
+    figures("{}")
+    assert not figures.is_silent
 
 
 @pytest.mark.parametrize(("given", "interval", "patience"), [

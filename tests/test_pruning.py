@@ -19,6 +19,7 @@ from django.utils import timezone
 from django_events import models
 from django_events.consuming import pruning
 from django_events.consuming.pruning import Pruner
+from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import retention
 from django_events.models import DeadLetter, ProcessedEvent, State
 from django_events.models.pruning import _prepare, oldest
@@ -212,6 +213,27 @@ def test_several_share_the_work(start: Callable[[], Pruner], monkeypatch: pytest
     pruners = [start() for _ in range(3)]
     wait_for(lambda: remembered() == {"young"})
     assert all(pruner.is_alive() for pruner in pruners)
+
+
+def test_what_topics_keep_too_long_is_said_once_kafka_has_told_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = iter([True])
+    said: list[str] = []
+
+    def sometimes(*_: object) -> list[str]:
+        if next(outage, False):
+            raise BrokerUnavailable("Kafka is away")
+        return ["orders keeps events for ever"]
+
+    monkeypatch.setattr(retention, "problems", sometimes)
+    pruner = Pruner([], [], said.append, first=0.0, every=0.01)
+    pruner.start()
+    wait_for(lambda: said)
+    pruner.stop(0)
+    pruner.join(30)
+    assert said == ["orders keeps events for ever"]
+    assert "How long topics keep their events is not known: Kafka is away. It is tried again later" in caplog.text
 
 
 def test_an_outage_is_waited_out(

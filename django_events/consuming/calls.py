@@ -1,5 +1,6 @@
 """Which handlers run at this moment in this process, each in a worker's thread, and for how long they have."""
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,8 @@ class Call:
 
 
 _running: dict[int, Call] = {}
+
+os.register_at_fork(after_in_child=_running.clear)  # its threads get the names of the parent's
 
 
 class Noted:

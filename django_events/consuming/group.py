@@ -241,7 +241,7 @@ class GroupThread(threading.Thread):
             if self._letter_writer.error:  # what it had would hold its keys for ever
                 raise self._letter_writer.error
             self._commit_due = now + self._limits.commit_interval
-            if not self.ready.is_set():
+            if not self.ready.is_set() and not self.member_id:  # asked no more than it must be: it waits for its thread
                 self.member_id = self._consumer.member_id
             self._commit(self._progress, wait=False)
             self._is_writer_stuck = self._letter_writer.is_stuck

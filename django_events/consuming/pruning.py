@@ -33,6 +33,9 @@ FIRST = 300.0
 EVERY = 3_600.0
 """Seconds between two looks, give or take a tenth."""
 
+UNKNOWN = "How long topics keep their events is not known"
+NOT_PRUNED = "Old processed events are not pruned"
+
 WAIT = 5.0
 """Seconds that Kafka has to tell how long topics keep their events."""
 
@@ -109,10 +112,11 @@ class Pruner(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._quietly(self._say_what_is_kept_too_long)
+            is_said = self._quietly(self._say_what_is_kept_too_long, UNKNOWN)
             pause = random.uniform(0, self._first)
             while not self._stopping.wait(pause):
-                self._quietly(self._prune)
+                is_said = is_said or self._quietly(self._say_what_is_kept_too_long, UNKNOWN)
+                self._quietly(self._prune, NOT_PRUNED)
                 pause = self._every * random.uniform(0.9, 1.1)
         finally:
             connections.close_all()
@@ -137,10 +141,14 @@ class Pruner(threading.Thread):
             if total:
                 logger.info("Forgot %s processed events from before %s", f"{total:,}", before)
 
-    def _quietly(self, act: Callable[[], None]) -> None:
+    def _quietly(self, act: Callable[[], None], otherwise: str) -> bool:
+        """Whether it was done."""
         try:
             act()
         except (DatabaseError, EventsError) as error:
-            logger.warning("Old processed events are not pruned: %s. It is tried again later", str(error).strip())
+            logger.warning("%s: %s. It is tried again later", otherwise, str(error).strip())
         except Exception:
-            logger.exception("Old processed events are not pruned. It is tried again later")
+            logger.exception("%s. It is tried again later", otherwise)
+        else:
+            return True
+        return False

@@ -27,6 +27,10 @@ LOOK_EVERY = 10.0
 LOOK_AGAIN = 0.5
 """Seconds between two looks at least, also where Kafka does not have what comes next."""
 
+SHOWN, SHOWN_AGAIN = 2.0, 0.05
+"""Seconds for which a topic that is there is looked for until Kafka shows it, and between two of these looks: a new one
+takes a moment until every broker knows it, and would else be read from the next look on."""
+
 REFUSED = 2.0
 """Seconds between two looks while there is a topic that Kafka does not let us read."""
 
@@ -172,7 +176,8 @@ class Reader(threading.Thread):
     def _turn(self, follower: Follower) -> None:
         """One round of everything."""
         self.turned_at = time.monotonic()
-        if self.turned_at >= self._look_due or self._look_again.is_set():
+        is_due = self.turned_at >= self._look_due or self._look_again.is_set()
+        if is_due and not follower.is_silent:
             self._look(follower)
         self._split_off_the_full()
         if self.feeds and all(feed.is_full for feed in self.feeds):
@@ -241,19 +246,22 @@ class Reader(threading.Thread):
     def _look_once(self, follower: Follower) -> None:
         self._sort_feeds()
         wanted = {*self._wanting, heartbeat.TOPIC}
-        if unknown := wanted - self._place.ids.keys() - self._place.hidden:
-            topics.create_missing(unknown, timeout=5.0)
+        unknown = wanted - self._place.ids.keys() - self._place.hidden
+        there = topics.create_missing(unknown, timeout=5.0) if unknown else frozenset()
         began = time.monotonic()
         found = follower.look(wanted)
+        while there - found.keys() and time.monotonic() < began + SHOWN:
+            time.sleep(SHOWN_AGAIN)
+            found = follower.look(wanted)
         change = Change(self._place, self._lost)
         for topic in sorted(wanted):
             change.look_at(topic, found.get(topic))
         change.forget_all_but(wanted)
         if change.changes_anything:
             change.find_offsets(follower.ends(change.unknown))
+            follower.assign(change.place.offsets)
             for gap in change.gaps:
                 self._say_missed(gap)
-            follower.assign(change.place.offsets)
         self._place = change.place
         shown = {topic for topic, now in found.items() if isinstance(now, TopicInKafka)}
         self._lost = {each for each in self._lost & change.place.offsets.keys() if each.topic not in shown}

@@ -33,15 +33,39 @@ ABSENCE = frozenset((KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._A
 """Errors that say that nobody has answered."""
 
 
-def answer_of(asked: "Future[Any]", what: str, last: LastError) -> Any:
-    """Kafka's answer to a request to do ``what``. Raises BrokerUnavailable, or KafkaRefused with its reason.
+class ClientHangs(BrokerUnavailable):
+    """This client will never answer; another one may."""
+
+
+BEYOND = 10.0
+"""Seconds beyond a request's own time-out after which nobody will answer any more: its client hangs."""
+
+
+def answer_of(asked: "Future[Any]", what: str, last: LastError, timeout: float | None = None) -> Any:
+    """Kafka's answer to a request to do ``what``. Raises BrokerUnavailable, or KafkaRefused with its reason; and
+    ClientHangs, which is only noticed where ``timeout`` tells the request's own.
 
     Blocks for as long as the request's own time-out.
     """
-    try:
-        return asked.result()
-    except KafkaException as error:
+    if error := failure_in(asked, timeout):
         raise failure_of(error, what, last) from error
+    return asked.result()
+
+
+def failure_in(asked: "Future[Any]", timeout: float | None = None) -> KafkaException | None:
+    """What the request has failed with; None if it has not. Blocks and raises as ``answer_of``.
+
+    It is not raised here. An exception that was raised keeps the caller's frame, in which the request is that keeps the
+    exception: the client in that frame would be destroyed by Python's collector of garbage, in whatever thread or child
+    process, and that may hang.
+    """
+    try:
+        error = asked.exception(None if timeout is None else timeout + BEYOND)
+    except TimeoutError as silence:
+        raise ClientHangs("A client of Kafka does not answer any more: it hangs (librdkafka#5476)") from silence
+    if error is None or isinstance(error, KafkaException):
+        return error
+    raise error
 
 
 def failure_of(error: KafkaException, what: str, last: LastError) -> BrokerUnavailable | KafkaRefused:

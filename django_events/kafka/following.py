@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import confluent_kafka
@@ -19,7 +19,7 @@ from django_events.exceptions import ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
 from django_events.kafka.consumer import LONGEST_POLL, received
 from django_events.kafka.consumer_troubles import Troubles
-from django_events.kafka.errors import answer_of
+from django_events.kafka.errors import ClientHangs, answer_of
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.kafka.statistics import Statistics
 
@@ -72,14 +72,15 @@ class Follower:
 
     def look(self, wanted: Collection[str]) -> dict[str, TopicInKafka | KafkaRefused]:
         """Those of the topics that Kafka has now, or why it does not let us read them; creates none. Raises
-        BrokerUnavailable."""
+        BrokerUnavailable, and ConsumerFailed for a client that hangs."""
         asked = TopicCollection([names.on_wire(topic) for topic in sorted(wanted)])
         answers = self._admin.describe_topics(asked, include_authorized_operations=True, request_timeout=ANSWER)
         found: dict[str, TopicInKafka | KafkaRefused] = {}
         for wire_name, answer in answers.items():
             topic = names.off_wire(wire_name)
             try:
-                found[topic] = self._described(topic, wire_name, answer)
+                with self._noting_a_hang():
+                    found[topic] = self._described(topic, wire_name, answer)
             except KafkaRefused as error:
                 if not _is_absence(error):
                     self._troubles.say_once(("look", topic), f"{self._who} does without a topic: {error}")
@@ -87,7 +88,7 @@ class Follower:
         return found
 
     def _described(self, topic: str, wire_name: str, answer: "Future[Any]") -> TopicInKafka:
-        told = answer_of(answer, f"describe the topic {wire_name}", self._last_error)
+        told = answer_of(answer, f"describe the topic {wire_name}", self._last_error, ANSWER)
         may = told.authorized_operations or ()  # empty: this Kafka does not say
         if may and AclOperation.READ not in may:
             raise KafkaRefused(f"Kafka does not let us read the topic {wire_name}. Give us the right to READ it")
@@ -97,9 +98,25 @@ class Follower:
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """The offset of each partition's oldest record, and the one after the newest that may be read now.
 
-        Raises BrokerUnavailable, or KafkaRefused for a partition that is not there, or not yet everywhere.
+        Raises BrokerUnavailable, or KafkaRefused for a partition that is not there, or not yet everywhere; and
+        ConsumerFailed for a client that hangs.
         """
-        return positions.ends(partitions, self._admin, self._last_error, ANSWER)
+        with self._noting_a_hang():
+            return positions.ends(partitions, self._admin, self._last_error, ANSWER)
+
+    @contextmanager
+    def _noting_a_hang(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientHangs as error:
+            self._hangs = True
+            raise ConsumerFailed(str(error)) from error
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the client has not said anything lately, as it does of its own accord. Perhaps it hangs; then
+        ``assign`` would not come back, and nothing else in this process would go on."""
+        return self._statistics.is_silent
 
     def assign(self, offsets: Mapping[Partition, int]) -> None:
         """Read these partitions from these offsets on, and no others. Waits 2 s at most for the leaders of new ones."""

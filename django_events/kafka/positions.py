@@ -86,7 +86,7 @@ def _asked(
     answers = admin.list_offsets(requests, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)
     return {
         Partition(names.off_wire(each.topic), each.partition): answer_of(
-            answer, f"tell the offsets of {each.topic}[{each.partition}]", last_error
+            answer, f"tell the offsets of {each.topic}[{each.partition}]", last_error, timeout
         ).offset
         for each, answer in answers.items()
     }

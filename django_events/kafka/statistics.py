@@ -24,7 +24,10 @@ SILENT = 30.0
 one. Its broker gives its partitions to others after 45, because it sends no heartbeats either."""
 
 STANDSTILL = 2.0
-"""Seconds between two looks after which it was this process that stood still, or waited: the silence begins anew."""
+"""Seconds between two looks after which it was this process that stood still, or waited: they do not count."""
+
+CHANCE = 0.2
+"""Of all that time, what the client has at least after a standstill, to speak: more than its interval."""
 
 
 class Statistics:
@@ -52,9 +55,15 @@ class Statistics:
         at each look."""
         now = time.monotonic()
         if now - self._looked_at > STANDSTILL:
-            self._heard_at = now
+            silence = min(self._looked_at - self._heard_at, self._longest * (1 - CHANCE))
+            self._heard_at = now - silence
         self._looked_at = now
         return now - self._heard_at > self._longest
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has not been heard of for more than two intervals."""
+        return time.monotonic() - self._heard_at > 2 * self.options[INTERVAL] / 1000 + 1
 
     def be_patient(self) -> None:
         """Let the silence begin anew."""

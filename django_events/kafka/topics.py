@@ -6,7 +6,6 @@ Blocking; every wait is bounded. Thread-safe: each call uses a client of its own
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
@@ -15,7 +14,7 @@ from django_events import repeats
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import clients, config, names, spec
-from django_events.kafka.errors import LastError, no_answer
+from django_events.kafka.errors import LastError, failure_in, no_answer
 from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
@@ -79,15 +78,14 @@ def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, t
         repeats.log(logger, logging.ERROR, names_, "Could not create topics %s: %s", names_, error)
         return created
     for wire_name, answer in answers.items():
-        try:
-            answer.result()
+        failure = failure_in(answer, timeout)
+        if failure is None:
             logger.info("Created topic %s", wire_name)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                text, reason = "Could not create topic %s: %s", error.args[0].str()
-                extra = fields(topic=names.off_wire(wire_name))
-                repeats.log(logger, logging.ERROR, wire_name, text, wire_name, reason, extra=extra)
-                continue
+        elif failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            text, reason = "Could not create topic %s: %s", failure.args[0].str()
+            extra = fields(topic=names.off_wire(wire_name))
+            repeats.log(logger, logging.ERROR, wire_name, text, wire_name, reason, extra=extra)
+            continue
         created.add(names.off_wire(wire_name))
     return created
 
@@ -98,7 +96,7 @@ def configs(wanted: Iterable[str], admin: AdminClient, timeout: float) -> dict[s
     found = {}
     answers = admin.describe_configs(resources, request_timeout=timeout) if resources else {}
     for resource, answer in answers.items():
-        with suppress(KafkaException):
+        if failure_in(answer, timeout) is None:
             found[names.off_wire(resource.name)] = {name: each.value for name, each in answer.result().items()}
     return found
 
