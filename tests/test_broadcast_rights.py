@@ -103,6 +103,53 @@ def test_a_topic_that_is_not_shown_when_a_record_is_missed_is_read_on_when_it_is
     assert kafka.read == [{FIRST: 5}, {FIRST: 5}]
 
 
+class Both:
+    topics = (TOPIC, OTHER)
+    is_full = False
+
+
+def test_a_topic_with_a_leaderless_partition_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read once Kafka tells where it ends; what was before that is missed."""
+    monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
+    leaderless = Partition(OTHER, 0)
+
+    class Lacking:
+        is_whole = False
+
+        def __init__(self) -> None:
+            self.read: list[dict[Partition, int]] = []
+
+        def look(self, wanted: Any) -> dict[str, Any]:
+            return {TOPIC: MADE, OTHER: TopicInKafka("b", frozenset([leaderless]))}
+
+        def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+            if leaderless in partitions and not self.is_whole:
+                raise NO
+            return dict.fromkeys(partitions, (0, 5))
+
+        def assign(self, offsets: Mapping[Partition, int]) -> None:
+            self.read.append(dict(offsets))
+
+    kafka = Lacking()
+    missed: list[Gap] = []
+    feed = Both()
+    feed.missed = missed.append  # type: ignore[attr-defined]
+    reading = reader.Reader([cast(Any, feed)], lambda _: None, lambda _: None)
+    for _ in range(2):
+        reading._look(cast(Any, kafka))
+        assert kafka.read == [{FIRST: 5}]
+        assert reading.refused == {OTHER: NO}
+        assert not reading.ready.is_set()
+    kafka.is_whole = True
+    reading._look(cast(Any, kafka))
+    assert kafka.read[1:] == [{FIRST: 5, leaderless: 5}]
+    assert missed == [Gap(topic=OTHER, partition=0, start=0, end=5)]
+    assert reading.ready.is_set()
+    assert caplog.text.count(f"does without topic {OTHER} for now: no") == 1
+
+
 # ── on real Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

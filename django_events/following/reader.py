@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, TypeAlias
 
 from django_events import metrics
 from django_events.exceptions import BrokerUnavailable, DeclarationError, KafkaRefused
@@ -39,6 +40,9 @@ AGAIN = Backoff(first=0.2, max=5.0)
 
 READ_AT_ONCE = 500  # records between two looks at everything else
 ROOM = 0.05  # seconds between two looks at whether there is room again
+
+Ends: TypeAlias = Mapping[Partition, tuple[int, int]]
+"""The offset of each partition's oldest record, and the one after the newest."""
 
 
 class Feed(Protocol):
@@ -253,12 +257,13 @@ class Reader(threading.Thread):
         while there - found.keys() and time.monotonic() < began + SHOWN:
             time.sleep(SHOWN_AGAIN)
             found = follower.look(wanted)
-        change = Change(self._place, self._lost)
-        for topic in sorted(wanted):
-            change.look_at(topic, found.get(topic))
-        change.forget_all_but(wanted)
+        change = self._change(wanted, found)
+        ends, refused = self._ends(follower, change.unknown)
+        if refused:
+            found |= refused
+            change = self._change(wanted, found)
         if change.changes_anything:
-            change.find_offsets(follower.ends(change.unknown))
+            change.find_offsets(ends)
             follower.assign(change.place.offsets)
             for gap in change.gaps:
                 self._say_missed(gap)
@@ -270,6 +275,30 @@ class Reader(threading.Thread):
         }
         if not self.refused and not self.ready.is_set():
             self._say_ready(began, self._wanting.keys() - found.keys())
+
+    def _change(self, wanted: Collection[str], found: Mapping[str, TopicInKafka | KafkaRefused]) -> Change:
+        """What is to be read otherwise than before."""
+        change = Change(self._place, self._lost)
+        for topic in sorted(wanted):
+            change.look_at(topic, found.get(topic))
+        change.forget_all_but(wanted)
+        return change
+
+    def _ends(self, follower: Follower, partitions: Collection[Partition]) -> tuple[Ends, dict[str, KafkaRefused]]:
+        """The ends of the partitions, and the topics of which Kafka does not tell them, as where one has no leader: as
+        if it did not let us read such a topic, so that the others do not wait for it."""
+        with suppress(KafkaRefused):
+            return follower.ends(partitions), {}
+        ends: dict[Partition, tuple[int, int]] = {}
+        refused: dict[str, KafkaRefused] = {}
+        for topic in sorted({each.topic for each in partitions}):
+            try:
+                ends |= follower.ends([each for each in partitions if each.topic == topic])
+            except KafkaRefused as error:
+                refused[topic] = error
+                if topic not in self._place.hidden:  # at the last look
+                    logger.warning("The reader of broadcast events does without topic %s for now: %s", topic, error)
+        return ends, refused
 
     def _say_ready(self, since: float, absent: Iterable[str]) -> None:
         """From this moment on nothing is missed."""
