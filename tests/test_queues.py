@@ -85,6 +85,7 @@ def test_a_random_life_of_the_queues(seed: int) -> None:
             offsets[partition] = progress[partition].next_offset or 0
         now += 0.5
         queues.wake(now)
+        assert queues.waiting()["h"] == len(queues.all_works()) - sum(map(len, running))
         check(queues, progress)
 
     for unit in running:

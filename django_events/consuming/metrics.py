@@ -59,9 +59,10 @@ def tell_of_handlers(
         return
     now = time.monotonic()
     out = Counter(work.handler.name for work in handing_out.out if not work.letter)
+    waiting = queues.waiting()
     for handler in handlers:
         labels = handler.group, handler.name
-        metrics.HANDLER_WAITING.of(*labels).set(queues.line(handler.name).works)
+        metrics.HANDLER_WAITING.of(*labels).set(waiting[handler.name])
         metrics.HANDLER_RUNNING.of(*labels).set(out[handler.name])
         metrics.HANDLER_BATCHES.of(*labels).set(handing_out.units_of(handler))
         began = min((call.began for call in running if call.handler.name == handler.name), default=now)

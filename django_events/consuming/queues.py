@@ -4,7 +4,7 @@ No threads here: the group's thread owns it.
 """
 
 import heapq
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from itertools import count, islice
 
@@ -144,6 +144,14 @@ class Queues:
         for queue in list(self._queues.values()):
             if any(work.progress.ended for work in queue.works):
                 self._drop_ended_of(queue)
+
+    def waiting(self) -> Counter[str]:
+        """By handler, how many works nobody tries just now: what is next, what comes behind another of its key, and
+        what waits for its next try. Looks at all queues."""
+        found: Counter[str] = Counter()
+        for queue in self._queues.values():
+            found[queue.handler] += len(queue.works) - queue.lent
+        return found
 
     def all_works(self) -> Sequence[Work]:
         """All works, for those who look for a particular one."""

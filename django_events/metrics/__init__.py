@@ -132,7 +132,12 @@ HANDLER_BATCH = _add(
     buckets=SIZES,
 )
 HANDLER_WAITING = _add(
-    "gauge", "handler_waiting_events", "Events that wait for a worker.", "group", "handler", together="livesum"
+    "gauge",
+    "handler_waiting_events",
+    "Events in hand that no worker has just now.",
+    "group",
+    "handler",
+    together="livesum",
 )
 HANDLER_RUNNING = _add(
     "gauge", "handler_running_events", "Events that a worker has.", "group", "handler", together="livesum"
