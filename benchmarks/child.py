@@ -56,6 +56,9 @@ def set_up_django() -> None:
     """What modules import as their first line, before models."""
     import django
 
+    from benchmarks import instruments
+
+    instruments.set_up()
     django.setup()
 
 

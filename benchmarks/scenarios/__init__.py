@@ -17,6 +17,7 @@ NAMES = (
     "admin",
     "end-to-end",
     "broadcast",
+    "instrumentation",
 )
 
 
