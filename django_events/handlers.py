@@ -140,9 +140,10 @@ class ConsumerGroup:
 
         ``name`` is without prefix.
         ``workers``: threads that run handlers in one process, each with a database connection of its own.
-        ``max_outstanding``: events of one partition that are being handled or wait for it; above, nothing more of that
-        partition is fetched. ``max_outstanding_in_all``: those of the group in one process that do not wait for a
-        retry, each counted once for every handler that wants it; above, nothing more is fetched at all.
+        ``max_outstanding``: events of one partition that its offset has not passed, because they or earlier ones are
+        not done with; above, nothing more of that partition is fetched. ``max_outstanding_in_all``: those of the group
+        in one process that do not wait for a retry, each counted once for every handler that wants it; above, nothing
+        more is fetched at all.
         ``start``: where the group begins in partitions in which it has no offset yet: with the oldest event, with what
         is sent from now on, or with what Kafka got at that time (a datetime with time zone).
         """
