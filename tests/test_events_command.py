@@ -407,7 +407,12 @@ def test_what_the_setting_hides_is_not_printed(secretive: None) -> None:
     assert json.loads(told["body"]["text"]) == {"customer": {"email": "[redacted]", "pin": "[redacted]"}, "total": 1}
 
 
-def test_short_values_are_hidden_too(secretive: None) -> None:
+def test_short_values_are_hidden_too(secretive: None, settings: Any) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "REDACT": ["customer.pin", "ce_subject", "ce_tenant"]}
+    row = secret_letter(headers=[("ce_subject", b"q7z"), ("ce_tenant", b"x8y"), ("ce_specversion", b"1.0")])
+    shown = run("show", row.pk)
+    assert "q7z" not in shown and "x8y" not in shown
+    row.delete()
     secret_letter(value=b'{"customer":{"pin":7}}', headers=[])
     assert json.loads(json.loads(run("export"))["body"]["text"]) == {"customer": {"pin": "[redacted]"}}
 

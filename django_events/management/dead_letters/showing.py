@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from django_events import cloudevents
+from django_events import cloudevents, redaction
 from django_events.consuming import repair
 from django_events.consuming.letters import database_of_letters, handler_of, letter_record
 from django_events.exceptions import DeclarationError, DecodeError
@@ -95,13 +95,18 @@ def _event(letter: DeadLetter, hidden: facts.Hidden) -> Iterator[Pair]:
         yield "id", hidden.text(letter.event_id)
         yield "unreadable", hidden.text(str(error))
         return
-    for name in ("source", "type", "subject", "dataschema"):
-        yield name, hidden.text(getattr(attributes, name) or "")
+    known = ("source", "type", "subject", "dataschema")
+    yield from _attributes([(name, getattr(attributes, name)) for name in known], hidden)
     yield "id", hidden.text(letter.event_id)
     yield "time", _moment(attributes.time)
     yield "content type", attributes.content_type
-    for name, text in attributes.extensions.items():
-        yield name, hidden.text(text)
+    yield from _attributes(attributes.extensions.items(), hidden)
+
+
+def _attributes(pairs: Iterable[Pair], hidden: facts.Hidden) -> Iterator[Pair]:
+    """Attributes of the event, of which REDACT may name the headers."""
+    for name, text in redaction.headers([(f"ce_{name}", text) for name, text in pairs]):
+        yield name.removeprefix("ce_"), hidden.text(text or "")
 
 
 def _other_headers(letter: DeadLetter, hidden: facts.Hidden) -> Iterator[Pair]:
