@@ -108,31 +108,36 @@ class Both:
     is_full = False
 
 
+LEADERLESS = Partition(OTHER, 0)
+
+
+class Lacking:
+    """A Kafka in which one of two topics has a partition without leader for the first questions about its end."""
+
+    def __init__(self, questions: float) -> None:
+        self.questions = questions
+        self.read: list[dict[Partition, int]] = []
+
+    def look(self, wanted: Any) -> dict[str, Any]:
+        return {TOPIC: MADE, OTHER: TopicInKafka("b", frozenset([LEADERLESS]))}
+
+    def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        if LEADERLESS in partitions and self.questions > 0:
+            self.questions -= 1
+            raise NO
+        return dict.fromkeys(partitions, (0, 5))
+
+    def assign(self, offsets: Mapping[Partition, int]) -> None:
+        self.read.append(dict(offsets))
+
+
 def test_a_topic_with_a_leaderless_partition_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is read once Kafka tells where it ends; what was before that is missed."""
     monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
-    leaderless = Partition(OTHER, 0)
-
-    class Lacking:
-        is_whole = False
-
-        def __init__(self) -> None:
-            self.read: list[dict[Partition, int]] = []
-
-        def look(self, wanted: Any) -> dict[str, Any]:
-            return {TOPIC: MADE, OTHER: TopicInKafka("b", frozenset([leaderless]))}
-
-        def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
-            if leaderless in partitions and not self.is_whole:
-                raise NO
-            return dict.fromkeys(partitions, (0, 5))
-
-        def assign(self, offsets: Mapping[Partition, int]) -> None:
-            self.read.append(dict(offsets))
-
-    kafka = Lacking()
+    monkeypatch.setattr(reader, "SHOWN", 0.0)
+    kafka = Lacking(float("inf"))
     missed: list[Gap] = []
     feed = Both()
     feed.missed = missed.append  # type: ignore[attr-defined]
@@ -142,12 +147,25 @@ def test_a_topic_with_a_leaderless_partition_holds_up_no_other(
         assert kafka.read == [{FIRST: 5}]
         assert reading.refused == {OTHER: NO}
         assert not reading.ready.is_set()
-    kafka.is_whole = True
+    kafka.questions = 0
     reading._look(cast(Any, kafka))
-    assert kafka.read[1:] == [{FIRST: 5, leaderless: 5}]
+    assert kafka.read[1:] == [{FIRST: 5, LEADERLESS: 5}]
     assert missed == [Gap(topic=OTHER, partition=0, start=0, end=5)]
     assert reading.ready.is_set()
     assert caplog.text.count(f"does without topic {OTHER} for now: no") == 1
+
+
+def test_a_new_topic_whose_partitions_get_their_leaders_soon_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
+    monkeypatch.setattr(reader, "SHOWN", 60.0)
+    kafka = Lacking(5)
+    reading = reader.Reader([cast(Any, Both())], lambda _: None, lambda _: None)
+    reading._look(cast(Any, kafka))
+    assert kafka.read == [{FIRST: 5, LEADERLESS: 5}]
+    assert reading.ready.is_set()
+    assert not caplog.text
 
 
 # ── on real Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -272,6 +272,9 @@ def test_a_client_that_has_missed_two_turns_is_silent(clock: Clock) -> None:
     assert not figures.is_silent
     clock.looks(1, figures)
     assert figures.is_silent
+    clock.now += 3
+    assert not figures.is_silent, "nobody has looked"
+    clock.looks(1, figures)
     figures("{}")
     assert not figures.is_silent
 

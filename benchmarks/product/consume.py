@@ -33,7 +33,8 @@ class Counted:
 
     def append(self, call: Call) -> None:
         key, number = call
-        self.in_order = self.in_order and number == self._next[key]
+        if number != self._next[key]:
+            self.in_order = False
         self._next[key] += 1  # no two calls of a key at once
 
     def __len__(self) -> int:

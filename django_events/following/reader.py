@@ -29,7 +29,7 @@ LOOK_AGAIN = 0.5
 """Seconds between two looks at least, also where Kafka does not have what comes next."""
 
 SHOWN, SHOWN_AGAIN = 2.0, 0.05
-"""Seconds for which a topic that is there is looked for until Kafka shows it, and between two of these looks: a new one
+"""Seconds for which Kafka is asked again about a topic that may only have been made, and between two of these looks: it
 takes a moment until every broker knows it, and would else be read from the next look on."""
 
 REFUSED = 2.0
@@ -41,6 +41,8 @@ AGAIN = Backoff(first=0.2, max=5.0)
 READ_AT_ONCE = 500  # records between two looks at everything else
 ROOM = 0.05  # seconds between two looks at whether there is room again
 
+Found: TypeAlias = Mapping[str, TopicInKafka | KafkaRefused]
+"""Topics as they are now, or why Kafka does not let us read them."""
 Ends: TypeAlias = Mapping[Partition, tuple[int, int]]
 """The offset of each partition's oldest record, and the one after the newest."""
 
@@ -253,15 +255,8 @@ class Reader(threading.Thread):
         unknown = wanted - self._place.ids.keys() - self._place.hidden
         there = topics.create_missing(unknown, timeout=5.0) if unknown else frozenset()
         began = time.monotonic()
-        found = follower.look(wanted)
-        while there - found.keys() and time.monotonic() < began + SHOWN:
-            time.sleep(SHOWN_AGAIN)
-            found = follower.look(wanted)
+        found, ends = self._shown(follower, wanted, there)
         change = self._change(wanted, found)
-        ends, refused = self._ends(follower, change.unknown)
-        if refused:
-            found |= refused
-            change = self._change(wanted, found)
         if change.changes_anything:
             change.find_offsets(ends)
             follower.assign(change.place.offsets)
@@ -276,29 +271,29 @@ class Reader(threading.Thread):
         if not self.refused and not self.ready.is_set():
             self._say_ready(began, self._wanting.keys() - found.keys())
 
-    def _change(self, wanted: Collection[str], found: Mapping[str, TopicInKafka | KafkaRefused]) -> Change:
+    def _shown(self, follower: Follower, wanted: Collection[str], there: Collection[str]) -> tuple[Found, Ends]:
+        """The topics as Kafka shows them, and the ends that the change needs. One of which it does not tell the ends,
+        as where a partition has no leader, is one that it does not let us read: the others do not wait for it. For a
+        moment all of this may be so because a topic is new: it is ``there`` and not shown, or has no leaders yet."""
+        until = time.monotonic() + SHOWN
+        while True:
+            found = follower.look(wanted)
+            ends, refused = _ends(follower, self._change(wanted, found).unknown)
+            news = (set(there) - found.keys()) | (refused.keys() - self._place.hidden)
+            if not news or time.monotonic() >= until:
+                break
+            time.sleep(SHOWN_AGAIN)
+        for topic in sorted(refused.keys() - self._place.hidden):
+            logger.warning("The reader of broadcast events does without topic %s for now: %s", topic, refused[topic])
+        return {**found, **refused}, ends
+
+    def _change(self, wanted: Collection[str], found: Found) -> Change:
         """What is to be read otherwise than before."""
         change = Change(self._place, self._lost)
         for topic in sorted(wanted):
             change.look_at(topic, found.get(topic))
         change.forget_all_but(wanted)
         return change
-
-    def _ends(self, follower: Follower, partitions: Collection[Partition]) -> tuple[Ends, dict[str, KafkaRefused]]:
-        """The ends of the partitions, and the topics of which Kafka does not tell them, as where one has no leader: as
-        if it did not let us read such a topic, so that the others do not wait for it."""
-        with suppress(KafkaRefused):
-            return follower.ends(partitions), {}
-        ends: dict[Partition, tuple[int, int]] = {}
-        refused: dict[str, KafkaRefused] = {}
-        for topic in sorted({each.topic for each in partitions}):
-            try:
-                ends |= follower.ends([each for each in partitions if each.topic == topic])
-            except KafkaRefused as error:
-                refused[topic] = error
-                if topic not in self._place.hidden:  # at the last look
-                    logger.warning("The reader of broadcast events does without topic %s for now: %s", topic, error)
-        return ends, refused
 
     def _say_ready(self, since: float, absent: Iterable[str]) -> None:
         """From this moment on nothing is missed."""
@@ -333,3 +328,17 @@ class Reader(threading.Thread):
         if block:
             self._stopping.wait(delay)
         return time.monotonic() + delay
+
+
+def _ends(follower: Follower, partitions: Collection[Partition]) -> tuple[Ends, dict[str, KafkaRefused]]:
+    """The ends of the partitions, and the topics of which Kafka does not tell them, and why."""
+    with suppress(KafkaRefused):
+        return follower.ends(partitions), {}
+    ends: dict[Partition, tuple[int, int]] = {}
+    refused: dict[str, KafkaRefused] = {}
+    for topic in sorted({each.topic for each in partitions}):
+        try:
+            ends |= follower.ends([each for each in partitions if each.topic == topic])
+        except KafkaRefused as error:
+            refused[topic] = error
+    return ends, refused

@@ -44,7 +44,8 @@ def make(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
 
 
 def never_destroy(client: object) -> None:
-    """In a child process: keep a parent's client for ever. To destroy it can hang, even when Python ends.
+    """Keep a parent's client in a child process, or one that hangs, for ever. To destroy it can hang, even when Python
+    ends.
 
     So it gets a reference that nobody gives back; all that a module holds is destroyed at the end.
     """

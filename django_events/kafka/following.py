@@ -15,7 +15,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation
 
-from django_events.exceptions import ConsumerFailed, KafkaRefused
+from django_events.exceptions import BrokerUnavailable, ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
 from django_events.kafka.consumer import LONGEST_POLL, received
 from django_events.kafka.consumer_troubles import Troubles
@@ -98,11 +98,16 @@ class Follower:
     def ends(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """The offset of each partition's oldest record, and the one after the newest that may be read now.
 
-        Raises BrokerUnavailable, or KafkaRefused for a partition that is not there, or not yet everywhere; and
-        ConsumerFailed for a client that hangs.
+        Raises BrokerUnavailable, or KafkaRefused for a partition that is not there, has no leader, or is not known
+        everywhere yet; and ConsumerFailed for a client that hangs.
         """
         with self._noting_a_hang():
-            return positions.ends(partitions, self._admin, self._last_error, ANSWER)
+            try:
+                return positions.ends(partitions, self._admin, self._last_error, ANSWER)
+            except KafkaRefused:  # librdkafka asks no broker again by itself about a leader that was missing once
+                with suppress(BrokerUnavailable):
+                    topics.metadata(self._admin, self._last_error, ANSWER)
+                raise
 
     @contextmanager
     def _noting_a_hang(self) -> Iterator[None]:

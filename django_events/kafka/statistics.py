@@ -62,8 +62,10 @@ class Statistics:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has not been heard of for more than two intervals."""
-        return time.monotonic() - self._heard_at > 2 * self.options[INTERVAL] / 1000 + 1
+        """Whether it has not been heard of for more than two intervals. Not known to be where nobody has looked."""
+        now = time.monotonic()
+        has_looked = now - self._looked_at <= STANDSTILL
+        return has_looked and now - self._heard_at > 2 * self.options[INTERVAL] / 1000 + 1
 
     def be_patient(self) -> None:
         """Let the silence begin anew."""

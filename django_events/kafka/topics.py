@@ -6,6 +6,8 @@ Blocking; every wait is bounded. Thread-safe: each call uses a client of its own
 import logging
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType
@@ -14,7 +16,7 @@ from django_events import repeats
 from django_events.conf import settings
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import clients, config, names, spec
-from django_events.kafka.errors import LastError, failure_in, no_answer
+from django_events.kafka.errors import ClientHangs, LastError, failure_in, no_answer
 from django_events.log_fields import fields
 
 logger = logging.getLogger("django_events.kafka")
@@ -78,7 +80,7 @@ def create(admin: AdminClient, specs: list[spec.TopicSpec], broker_count: int, t
         repeats.log(logger, logging.ERROR, names_, "Could not create topics %s: %s", names_, error)
         return created
     for wire_name, answer in answers.items():
-        failure = failure_in(answer, timeout)
+        failure = _failure_in(answer, timeout, admin)
         if failure is None:
             logger.info("Created topic %s", wire_name)
         elif failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -96,9 +98,18 @@ def configs(wanted: Iterable[str], admin: AdminClient, timeout: float) -> dict[s
     found = {}
     answers = admin.describe_configs(resources, request_timeout=timeout) if resources else {}
     for resource, answer in answers.items():
-        if failure_in(answer, timeout) is None:
+        if _failure_in(answer, timeout, admin) is None:
             found[names.off_wire(resource.name)] = {name: each.value for name, each in answer.result().items()}
     return found
+
+
+def _failure_in(asked: "Future[Any]", timeout: float, admin: AdminClient) -> KafkaException | None:
+    """As ``failure_in``. A client that hangs is kept for ever: to destroy it would hang, too."""
+    try:
+        return failure_in(asked, timeout)
+    except ClientHangs:
+        clients.never_destroy(admin)
+        raise
 
 
 def least_copies(wanted: Iterable[str], timeout: float) -> dict[str, int]:
