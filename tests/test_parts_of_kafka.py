@@ -15,7 +15,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from django.db import transaction
 
-from django_events import Topic
+from django_events import Topic, broadcast, broadcasting
+from django_events.consuming.broadcast import Broadcast
+from django_events.following import reader
 from django_events.kafka import config, topics
 from django_events.kafka.producer import Producer
 from django_events.kafka.record import Record
@@ -175,6 +177,33 @@ def test_a_topic_with_a_leaderless_partition_is_held_back_while_others_go_on(
     assert all_in_order(parts, "spread", 100)
     assert all_in_order(parts, "whole", 100)
     wait_for(lambda: "works again" in caplog.text)
+
+
+@pytest.mark.long
+def test_broadcast_does_without_a_topic_with_a_leaderless_partition_until_that_has_a_leader(
+    cluster: KafkaCluster, parts: Broker, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 1.0}
+    monkeypatch.setattr(reader, "LOOK_EVERY", 0.5)
+    heard: list[str] = []
+    for topic in (create(parts, "whole", [[1, 2]]), create(parts, "spread", [[1, 2], [AWAY]])):
+        broadcast(topic, name=topic.name)(lambda event: heard.append(event.topic))
+    cluster.nodes[AWAY].kill()
+    wait_for(lambda: -1 in leaders(parts, "spread"))
+    running = Broadcast(broadcasting.declared())
+    running.start()
+    try:
+        wait_for(lambda: running.is_live("whole"), PATIENT)
+        assert not running.is_live("spread")
+        parts.put("whole", b"{}", partition=0)
+        wait_for(lambda: heard == ["whole"])
+        cluster.start()
+        cluster.wait_until_ready()
+        wait_for(lambda: running.is_live("spread"), PATIENT)
+        parts.put("spread", b"{}", partition=1)
+        wait_for(lambda: heard == ["whole", "spread"])
+    finally:
+        assert running.stop(60)
 
 
 def note_what_is_tried(monkeypatch: pytest.MonkeyPatch) -> set[str]:
