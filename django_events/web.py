@@ -46,9 +46,9 @@ def broadcast_latency(handler: str | None = None) -> float:
     handler which is furthest behind.
 
     It is the time since the sending of the newest event or heartbeat that was read, or since an event came that the
-    handler is not done with. Infinite if it does not run here; whether ``start_broadcast``, ``consume`` or a
-    ``Service`` runs it makes no difference. Thread-safe; does not block. Raises DeclarationError for a name that no
-    handler has.
+    handler is not done with, or for which the leader of a partition is not reached. Infinite if it does not run here;
+    whether ``start_broadcast``, ``consume`` or a ``Service`` runs it makes no difference. Thread-safe; does not block.
+    Raises DeclarationError for a name that no handler has.
     """
     _start_if_wished()
     return running.latency(handler)

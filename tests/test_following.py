@@ -1,5 +1,6 @@
 """A reader of broadcast events knows where to read before it says that it has begun."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +15,7 @@ from django_events.kafka.errors import LastError, answer_of
 from django_events.kafka.following import Follower
 from django_events.kafka.record import Partition
 from tests.refusing_kafka import RefusingKafka
+from tests.waiting import wait_for
 
 PLACE = Partition("prices", 0)
 
@@ -97,6 +99,53 @@ def test_what_kafka_answers_keeps_no_client_alive(code: int, raised: type[Except
     with pytest.raises(raised):
         answer_of(asked, "tell", LastError())
     assert error.__traceback__ is None
+
+
+class Wanting:
+    topics = ("prices", "news")
+    is_full = False
+
+
+def test_what_cannot_be_read_is_not_known_whatever_comes_of_others(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Heartbeats of another broker would else keep a process live that misses events."""
+    feed: Any = Wanting()
+    reader = Reader([feed], print, print)
+    reader._freshness.complete(time.monotonic())
+    assert reader.latency_of(feed) < 60
+    for cut_off, since in (([PLACE], 100.0), ([PLACE], 200.0), (None, 300.0)):
+        monkeypatch.setattr(Follower, "cut_off", cut_off)
+        reader.turned_at = time.monotonic() - since
+        reader._note_cut_off(follower)
+        assert 100 <= reader.latency_of(feed) < 160
+    monkeypatch.setattr(Follower, "cut_off", [])
+    reader._note_cut_off(follower)
+    assert reader.latency_of(feed) < 60
+    assert [line.rpartition("events ")[2] for line in caplog.messages] == [
+        "does not reach the leader of a partition of prices", "reaches all leaders of prices again",
+    ]  # fmt: skip
+
+
+def test_a_client_says_which_leaders_it_reaches(settings: Any) -> None:
+    with RefusingKafka() as kafka:
+        settings.DJANGO_EVENTS = {
+            **settings.DJANGO_EVENTS,
+            "KAFKA": {"bootstrap.servers": kafka.bootstrap_servers},
+            "KAFKA_CONSUMER": {"statistics.interval.ms": 50},
+            "PREFIX": "",
+        }
+        kafka.create(PLACE.topic)
+        follower = Follower("The reader")
+
+        def cut_off() -> list[Partition] | None:
+            follower.poll(0.1)
+            return follower.cut_off
+
+        follower.assign({PLACE: 0})
+        wait_for(lambda: cut_off() == [])
+    wait_for(lambda: cut_off() == [PLACE])
+    follower.close()
 
 
 def test_a_reader_leaves_its_client_alone_while_that_says_nothing(

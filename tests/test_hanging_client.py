@@ -2,6 +2,7 @@
 as a deadlock stops them."""
 
 import ctypes
+import json
 import subprocess
 import sys
 import textwrap
@@ -288,6 +289,22 @@ def test_the_interval_may_be_the_sites_own(clock: Clock, given: dict[str, Any], 
     assert figures.options["statistics.interval.ms"] == interval
     assert not clock.looks(patience, figures)
     assert clock.looks(1, figures)
+
+
+def test_the_figures_tell_which_leaders_are_not_reached() -> None:
+    figures = Statistics({}, 5000)
+    places = [Partition("orders", number) for number in range(5)]
+    assert figures.cut_off(places) is None
+    brokers = {"up": "UP", "down": "DOWN", "proving": "REAUTH"}
+    told = {
+        "brokers": {
+            "bootstrap": {"nodeid": -1, "state": "UP"},
+            **{name: {"nodeid": number, "state": state} for number, (name, state) in enumerate(brokers.items())},
+        },
+        "topics": {"orders": {"partitions": {str(n): {"broker": broker} for n, broker in enumerate([0, 1, 2, -1])}}},
+    }
+    figures(json.dumps(told))
+    assert figures.cut_off(places) == [places[1], places[3]]
 
 
 def test_the_figures_tell_where_partitions_end_and_the_site_gets_them_too(settings: Any) -> None:

@@ -202,6 +202,12 @@ def test_broadcast_does_without_a_topic_with_a_leaderless_partition_until_that_h
         wait_for(lambda: running.is_live("spread"), PATIENT)
         parts.put("spread", b"{}", partition=1)
         wait_for(lambda: heard == ["whole", "spread"])
+        cluster.nodes[AWAY].kill()
+        wait_for(lambda: not running.is_live("spread"), PATIENT)
+        wait_for(lambda: running.is_live("whole"), PATIENT)
+        cluster.start()
+        cluster.wait_until_ready()
+        wait_for(lambda: running.is_live("spread"), PATIENT)
     finally:
         assert running.stop(60)
 

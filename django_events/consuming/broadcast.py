@@ -86,9 +86,9 @@ class Broadcast:
         """How many seconds old what this handler knows is at most, or the handler that is furthest behind.
 
         It is the time since the sending of the newest event or heartbeat that was read, or since the oldest came that
-        the handler is not done with. Infinite before the start, if nothing runs, and while Kafka does not let us read
-        one of its topics.
-        Raises DeclarationError for a name that is none.
+        the handler is not done with, or for which the leader of a partition is not reached. Infinite before the start,
+        if nothing runs, and while Kafka does not let us read one of its topics. Raises DeclarationError for a name that
+        is none.
         """
         if handler is not None and handler not in self._handlers:
             names = ", ".join(sorted(self._handlers)) or "none"

@@ -114,6 +114,8 @@ class Reader(threading.Thread):
         self._looked_at = float("-inf")
         self._failures = 0
         self._lost: set[Partition] = set()
+        self._cut_off: Mapping[str, float] = {}
+        """The topics of which a partition's leader is not reached, and since when. Other threads may read it."""
         self._wanting: dict[str, list[Feed]] = {}
 
     # ── from other threads ───────────────────────────────────────────────────────────────────────────────────────
@@ -124,8 +126,12 @@ class Reader(threading.Thread):
         return self._freshness.latency
 
     def latency_of(self, feed: Feed) -> float:
-        """The same for one feed: infinite while Kafka does not let us read one of its topics."""
-        return float("inf") if any(topic in self.refused for topic in feed.topics) else self.latency
+        """The same for one feed: infinite while Kafka does not let us read one of its topics, and at least the time for
+        which a partition of one could not be read, whatever came of others meanwhile."""
+        if any(topic in self.refused for topic in feed.topics):
+            return float("inf")
+        since = min((self._cut_off.get(topic, float("inf")) for topic in feed.topics), default=float("inf"))
+        return max(self.latency, time.monotonic() - since)
 
     def follow(self, topic: str, timeout: float) -> bool:
         """Wait until this topic, which a feed wants by now, is read to the end that it had after this call; False if
@@ -190,6 +196,19 @@ class Reader(threading.Thread):
             self._stopping.wait(ROOM)
         else:
             self._read(follower)
+            self._note_cut_off(follower)
+
+    def _note_cut_off(self, follower: Follower) -> None:
+        """Remember of which topics something cannot be read at present."""
+        partitions = follower.cut_off
+        if partitions is None:
+            return
+        topics_ = {each.topic for each in partitions}
+        for topic in sorted(topics_ - self._cut_off.keys()):
+            logger.warning("The reader of broadcast events does not reach the leader of a partition of %s", topic)
+        for topic in sorted(self._cut_off.keys() - topics_):
+            logger.warning("The reader of broadcast events reaches all leaders of %s again", topic)
+        self._cut_off = {topic: self._cut_off.get(topic, self.turned_at) for topic in topics_}
 
     def _read(self, follower: Follower) -> None:
         timeout = LONGEST_POLL

@@ -123,6 +123,11 @@ class Follower:
         ``assign`` would not come back, and nothing else in this process would go on."""
         return self._statistics.is_silent
 
+    @property
+    def cut_off(self) -> list[Partition] | None:
+        """Those of the assigned partitions whose leader it did not reach a moment ago; None if it has not said yet."""
+        return self._statistics.cut_off(self._assigned)
+
     def assign(self, offsets: Mapping[Partition, int]) -> None:
         """Read these partitions from these offsets on, and no others. Waits 2 s at most for the leaders of new ones."""
         self._learn_leaders(offsets.keys() - self._assigned)

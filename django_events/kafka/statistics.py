@@ -1,4 +1,5 @@
-"""What a consumer's client says of itself every few seconds: where partitions end, and that it lives.
+"""What a consumer's client says of itself every few seconds: where partitions end, which leaders it reaches, and that
+it lives.
 
 librdkafka works for each client in a thread of its own. Should that hang, as when it and the thread of a broker that
 goes wait for each other (librdkafka#5476), no record comes any more, and nothing else shows it. The client must not be
@@ -7,7 +8,7 @@ stands still for ever.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -73,27 +74,55 @@ class Statistics:
 
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the last figures had it; -1 if they had none."""
-        if not self._text:
-            return NOTHING_KNOWN
-        if self._read is None:
-            self._read = _decoder.decode(self._text)
-        topic = self._read.topics.get(names.on_wire(partition.topic))
-        found = topic.partitions.get(str(partition.number)) if topic else None
+        found = self._figures.partition(partition)
         return max(found.hi_offset, NOTHING_KNOWN) if found else NOTHING_KNOWN
+
+    def cut_off(self, partitions: Iterable[Partition]) -> list[Partition] | None:
+        """Those of the partitions that had no leader, or one that the client was not connected with, when it spoke
+        last. None before it has spoken."""
+        if not self._text:
+            return None
+        reached = {broker.nodeid for broker in self._figures.brokers.values() if broker.state not in _NOT_CONNECTED}
+        known = [(each, self._figures.partition(each)) for each in partitions]
+        return [each for each, found in known if found and (found.broker < 0 or found.broker not in reached)]
+
+    @property
+    def _figures(self) -> "_Figures":
+        """What it said last; nothing before that."""
+        if self._read is None:
+            self._read = _decoder.decode(self._text or "{}")
+        return self._read
+
+
+_NOT_CONNECTED = frozenset(("INIT", "DOWN", "TRY_CONNECT", "CONNECT"))
+"""States of a broker; all others have a connection, even if that is only being set up or proved once more."""
 
 
 class _Partition(msgspec.Struct):
     hi_offset: int = NOTHING_KNOWN
+    broker: int = -1
+    """Which one it is read from."""
 
 
 class _Topic(msgspec.Struct):
     partitions: dict[str, _Partition] = {}
 
 
+class _Broker(msgspec.Struct):
+    nodeid: int = -1
+    state: str = ""
+
+
 class _Figures(msgspec.Struct):
     """What is read of librdkafka's STATISTICS.md."""
 
     topics: dict[str, _Topic] = {}
+    brokers: dict[str, _Broker] = {}
+
+    def partition(self, partition: Partition) -> _Partition | None:
+        """What is said of this one."""
+        topic = self.topics.get(names.on_wire(partition.topic))
+        return topic.partitions.get(str(partition.number)) if topic else None
 
 
 _decoder = msgspec.json.Decoder(_Figures)
