@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from django.db import transaction
 
-from django_events import Topic, broadcast, broadcasting
+from django_events import Event, Topic, broadcast, broadcasting
 from django_events.consuming.broadcast import Broadcast
 from django_events.following import reader
 from django_events.kafka import config, topics
@@ -186,8 +186,13 @@ def test_broadcast_does_without_a_topic_with_a_leaderless_partition_until_that_h
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 1.0}
     monkeypatch.setattr(reader, "LOOK_EVERY", 0.5)
     heard: list[str] = []
+
+    def hear(event: Event[dict[str, Any]]) -> None:
+        heard.append(event.topic)
+
     for topic in (create(parts, "whole", [[1, 2]]), create(parts, "spread", [[1, 2], [AWAY]])):
-        broadcast(topic, name=topic.name)(lambda event: heard.append(event.topic))
+        declare: Any = broadcast(topic, name=topic.name)
+        declare(hear)
     cluster.nodes[AWAY].kill()
     wait_for(lambda: -1 in leaders(parts, "spread"))
     running = Broadcast(broadcasting.declared())

@@ -65,9 +65,9 @@ class Evidence:
         self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
         self.acknowledged_at: dict[tuple[str, int], float] = {}
         """When each process was first told that Kafka has an event."""
-        for fact in self.all(Acknowledged):
-            for event in fact.events:
-                self.acknowledged_at.setdefault((event, fact.process), fact.at)
+        for told in self.all(Acknowledged):
+            for event in told.events:
+                self.acknowledged_at.setdefault((event, told.process), told.at)
         self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
         self.sent_by = _grouped((fact.event, fact) for fact in self.all(Sent))
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
