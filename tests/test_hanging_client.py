@@ -33,14 +33,17 @@ pytestmark = pytest.mark.usefixtures("declarations")
 
 STOPPING = textwrap.dedent(
     """
-    import ctypes, os, sys
+    import ctypes, errno, os, sys
     libc = ctypes.CDLL(None, use_errno=True)
     SEIZE, INTERRUPT, EVERY_KIND = 0x4206, 0x4207, 0x40000000
     for thread in map(int, sys.argv[1:]):
         for request in (SEIZE, INTERRUPT):
             if libc.ptrace(request, thread, None, None):
+                if ctypes.get_errno() == errno.ESRCH:
+                    break  # it has just ended, as that of a bootstrap server may
                 sys.exit(os.strerror(ctypes.get_errno()))
-        os.waitpid(thread, EVERY_KIND)
+        else:
+            os.waitpid(thread, EVERY_KIND)
     print("they stand still", flush=True)
     sys.stdin.read()
     """
@@ -74,6 +77,7 @@ class Stopped:
         )
         assert self._tracer.stdout
         if not self._tracer.stdout.readline():
+            self.go_on()
             pytest.skip("this machine does not let a process stop a thread of another one")
 
     def go_on(self) -> None:
