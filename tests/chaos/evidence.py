@@ -71,7 +71,9 @@ class Evidence:
         self.sent = {(fact.event, fact.process) for fact in self.all(Sent)}
         self.sent_by = _grouped((fact.event, fact) for fact in self.all(Sent))
         self.effects = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Effect))
-        self.handled_at = {(fact.handler, fact.place): fact.at for fact in reversed([*self.all(Handled)])}
+        self.handled = {(fact.handler, fact.place): fact for fact in reversed([*self.all(Handled)])}
+        """The first time that each handler noted that it was done with each record."""
+        self.handled_with = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Handled))
         self.calls = _grouped(((fact.handler, fact.place), fact) for fact in self.all(Handling))
         self.calls_with = _grouped(((fact.handler, fact.event), fact) for fact in self.all(Handling))
         self.actors_of: dict[str, set[str]] = defaultdict(set)

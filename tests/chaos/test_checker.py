@@ -343,6 +343,22 @@ def test_an_effect_counts_from_its_commit_if_its_process_was_frozen_before_it_co
     assert rules_broken([*(fact for fact in good() if fact is not noted and fact != noted), late, *faults]) == broken
 
 
+@pytest.mark.parametrize(("process", "broken"), [(9, set()), (2, {"a_keys_events_are_handled_in_turn"})])
+def test_another_process_finds_the_mark_of_an_event_before_who_has_made_it_can_note_it(
+    process: int, broken: set[str]
+) -> None:
+    """The partition has just changed hands."""
+    history = [
+        msgspec.structs.replace(fact, at=13.55)
+        if isinstance(fact, Handled) and (fact.handler, fact.event) == ("books/book", "a")
+        else msgspec.structs.replace(fact, at=13.5, process=process)
+        if isinstance(fact, Handling | Handled) and (fact.handler, fact.event) == ("books/book", "b")
+        else fact
+        for fact in without(OffsetsCommitted, group="books")
+    ]
+    assert rules_broken(history) == broken
+
+
 @pytest.mark.parametrize("state", ["resolved", "running", "discarded"])
 def test_a_dead_letter_that_does_not_wait_is_no_excuse(state: str) -> None:
     history = [*without(Kept), Kept(at=900, handler="watch/note", event="ill", state=state)]

@@ -32,17 +32,27 @@ def _by_key(evidence: Evidence) -> list[list[Delivered]]:
 def _out_of_turn(evidence: Evidence, done: Done, declared: Declared, records: Sequence[Delivered]) -> Violation | None:
     handler = declared.handler
     for at, record in enumerate(records):
-        before = [(done.get((handler, each.place), float("inf")), each) for each in records[:at]]
         calls = evidence.calls.get((handler, record.place), [])
-        for number, call in enumerate(calls):
-            for moment, earlier in before:
+        noted = evidence.handled.get((handler, record.place))
+        for earlier in records[:at]:
+            for number, call in enumerate(calls):
+                moment = _done_for(call.process, evidence, done, declared, earlier)
                 if moment > call.at and not _share(evidence, declared, earlier, call, calls[:number]):
                     return _violation(handler, record, earlier, "was called with")
-        noted = evidence.handled_at.get((handler, record.place), float("inf"))
-        for moment, earlier in before:
-            if noted < moment < float("inf"):
+            if noted and noted.at < _done_for(noted.process, evidence, done, declared, earlier) < float("inf"):
                 return _violation(handler, record, earlier, "took effect for")
     return None
+
+
+def _done_for(process: int, evidence: Evidence, done: Done, declared: Declared, record: Delivered) -> float:
+    """When the handler was done with the record, for what this process does. That an event has taken effect in another
+    one shows by its mark, perhaps before that other one can note it."""
+    name = declared.handler, record.event
+    moment = done.get((declared.handler, record.place), float("inf"))
+    was_elsewhere = any(each.process != process for each in evidence.handled_with.get(name, [])[:1])
+    if declared.exactly_once and was_elsewhere:
+        moment = min([moment, *(effect.at for effect in evidence.effects.get(name, []))])
+    return moment
 
 
 def _share(
