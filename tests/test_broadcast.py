@@ -12,7 +12,7 @@ from django_events import Backoff, Batch, BatchItemError, DoNotRetry, Event, Gap
 from django_events.consuming import broadcast_handler, slowness
 from django_events.consuming.broadcast import Broadcast
 from django_events.consuming.broadcast_handler import BroadcastThread
-from django_events.following import reader
+from django_events.following import discovery, reader
 from django_events.following.reader import Reader
 from django_events.kafka import topics
 from django_events.kafka.following import Follower
@@ -317,7 +317,7 @@ def test_after_a_failure_of_its_own_a_reader_goes_on_where_it_was(
 
 def test_a_topic_that_a_broker_shows_late_is_read_from_the_begin_on(broker: Broker, monkeypatch: Any) -> None:
     monkeypatch.setattr(reader, "LOOK_EVERY", 3600.0)
-    monkeypatch.setattr(reader, "SHOWN", 60.0)
+    monkeypatch.setattr(discovery, "SHOWN", 60.0)
     look, looks = Follower.look, 0
 
     def look_late(self: Follower, wanted: Any) -> Any:

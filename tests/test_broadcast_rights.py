@@ -9,8 +9,8 @@ from confluent_kafka.admin import AclOperation
 from django_events import Event, Gap, broadcast, broadcasting
 from django_events.consuming.broadcast import Broadcast
 from django_events.exceptions import KafkaRefused
+from django_events.following import discovery, reader
 from django_events.following import hub as hub_module
-from django_events.following import reader
 from django_events.following.change import Change, Place
 from django_events.kafka import topics
 from django_events.kafka.following import TopicInKafka
@@ -136,7 +136,7 @@ def test_a_topic_with_a_leaderless_partition_holds_up_no_other(
 ) -> None:
     """It is read once Kafka tells where it ends; what was before that is missed."""
     monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
-    monkeypatch.setattr(reader, "SHOWN", 0.0)
+    monkeypatch.setattr(discovery, "SHOWN", 0.0)
     kafka = Lacking(float("inf"))
     missed: list[Gap] = []
     feed = Both()
@@ -159,7 +159,7 @@ def test_a_new_topic_whose_partitions_get_their_leaders_soon_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(topics, "create_missing", lambda *_, **__: frozenset())
-    monkeypatch.setattr(reader, "SHOWN", 60.0)
+    monkeypatch.setattr(discovery, "SHOWN", 60.0)
     kafka = Lacking(5)
     reading = reader.Reader([cast(Any, Both())], lambda _: None, lambda _: None)
     reading._look(cast(Any, kafka))

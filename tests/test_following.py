@@ -106,21 +106,16 @@ class Wanting:
     is_full = False
 
 
-def test_what_cannot_be_read_is_not_known_whatever_comes_of_others(
-    follower: Follower, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_read_is_not_known_whatever_comes_of_others(caplog: pytest.LogCaptureFixture) -> None:
     """Heartbeats of another broker would else keep a process live that misses events."""
     feed: Any = Wanting()
     reader = Reader([feed], print, print)
     reader._freshness.complete(time.monotonic())
     assert reader.latency_of(feed) < 60
     for cut_off, since in (([PLACE], 100.0), ([PLACE], 200.0), (None, 300.0)):
-        monkeypatch.setattr(Follower, "cut_off", cut_off)
-        reader.turned_at = time.monotonic() - since
-        reader._note_cut_off(follower)
+        reader._reach.note(cut_off, time.monotonic() - since)
         assert 100 <= reader.latency_of(feed) < 160
-    monkeypatch.setattr(Follower, "cut_off", [])
-    reader._note_cut_off(follower)
+    reader._reach.note([], time.monotonic())
     assert reader.latency_of(feed) < 60
     assert [line.rpartition("events ")[2] for line in caplog.messages] == [
         "does not reach the leader of a partition of prices", "reaches all leaders of prices again",

@@ -4,17 +4,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from django_events import metrics
 from django_events.exceptions import BrokerUnavailable, DeclarationError, KafkaRefused
 from django_events.following import heartbeat
-from django_events.following.change import Change, Place
+from django_events.following.change import Place
+from django_events.following.discovery import discover
 from django_events.following.freshness import Freshness
 from django_events.following.gap import Gap
 from django_events.following.looks import Looks
-from django_events.kafka import topics
+from django_events.following.reach import Reach
 from django_events.kafka.consumer import LONGEST_POLL
 from django_events.kafka.following import AtEnd, Follower, NotThere, TopicInKafka
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -28,10 +28,6 @@ LOOK_EVERY = 10.0
 LOOK_AGAIN = 0.5
 """Seconds between two looks at least, also where Kafka does not have what comes next."""
 
-SHOWN, SHOWN_AGAIN = 2.0, 0.05
-"""Seconds for which Kafka is asked again about a topic that may only have been made, and between two of these looks: it
-takes a moment until every broker knows it, and would else be read from the next look on."""
-
 REFUSED = 2.0
 """Seconds between two looks while there is a topic that Kafka does not let us read."""
 
@@ -40,11 +36,6 @@ AGAIN = Backoff(first=0.2, max=5.0)
 
 READ_AT_ONCE = 500  # records between two looks at everything else
 ROOM = 0.05  # seconds between two looks at whether there is room again
-
-Found: TypeAlias = Mapping[str, TopicInKafka | KafkaRefused]
-"""Topics as they are now, or why Kafka does not let us read them."""
-Ends: TypeAlias = Mapping[Partition, tuple[int, int]]
-"""The offset of each partition's oldest record, and the one after the newest."""
 
 
 class Feed(Protocol):
@@ -114,8 +105,7 @@ class Reader(threading.Thread):
         self._looked_at = float("-inf")
         self._failures = 0
         self._lost: set[Partition] = set()
-        self._cut_off: Mapping[str, float] = {}
-        """The topics of which a partition's leader is not reached, and since when. Other threads may read it."""
+        self._reach = Reach()
         self._wanting: dict[str, list[Feed]] = {}
 
     # ── from other threads ───────────────────────────────────────────────────────────────────────────────────────
@@ -130,8 +120,7 @@ class Reader(threading.Thread):
         which a partition of one could not be read, whatever came of others meanwhile."""
         if any(topic in self.refused for topic in feed.topics):
             return float("inf")
-        since = min((self._cut_off.get(topic, float("inf")) for topic in feed.topics), default=float("inf"))
-        return max(self.latency, time.monotonic() - since)
+        return max(self.latency, self._reach.seconds_without(feed.topics))
 
     def follow(self, topic: str, timeout: float) -> bool:
         """Wait until this topic, which a feed wants by now, is read to the end that it had after this call; False if
@@ -196,19 +185,7 @@ class Reader(threading.Thread):
             self._stopping.wait(ROOM)
         else:
             self._read(follower)
-            self._note_cut_off(follower)
-
-    def _note_cut_off(self, follower: Follower) -> None:
-        """Remember of which topics something cannot be read at present."""
-        partitions = follower.cut_off
-        if partitions is None:
-            return
-        topics_ = {each.topic for each in partitions}
-        for topic in sorted(topics_ - self._cut_off.keys()):
-            logger.warning("The reader of broadcast events does not reach the leader of a partition of %s", topic)
-        for topic in sorted(self._cut_off.keys() - topics_):
-            logger.warning("The reader of broadcast events reaches all leaders of %s again", topic)
-        self._cut_off = {topic: self._cut_off.get(topic, self.turned_at) for topic in topics_}
+            self._reach.note(follower.cut_off, self.turned_at)
 
     def _read(self, follower: Follower) -> None:
         timeout = LONGEST_POLL
@@ -271,13 +248,8 @@ class Reader(threading.Thread):
     def _look_once(self, follower: Follower) -> None:
         self._sort_feeds()
         wanted = {*self._wanting, heartbeat.TOPIC}
-        unknown = wanted - self._place.ids.keys() - self._place.hidden
-        there = topics.create_missing(unknown, timeout=5.0) if unknown else frozenset()
-        began = time.monotonic()
-        found, ends = self._shown(follower, wanted, there)
-        change = self._change(wanted, found)
+        since, found, change = discover(follower, wanted, self._place, self._lost)
         if change.changes_anything:
-            change.find_offsets(ends)
             follower.assign(change.place.offsets)
             for gap in change.gaps:
                 self._say_missed(gap)
@@ -288,31 +260,7 @@ class Reader(threading.Thread):
             topic: now for topic, now in found.items() if topic in self._wanting and isinstance(now, KafkaRefused)
         }
         if not self.refused and not self.ready.is_set():
-            self._say_ready(began, self._wanting.keys() - found.keys())
-
-    def _shown(self, follower: Follower, wanted: Collection[str], there: Collection[str]) -> tuple[Found, Ends]:
-        """The topics as Kafka shows them, and the ends that the change needs. One of which it does not tell the ends,
-        as where a partition has no leader, is one that it does not let us read: the others do not wait for it. For a
-        moment all of this may be so because a topic is new: it is ``there`` and not shown, or has no leaders yet."""
-        until = time.monotonic() + SHOWN
-        while True:
-            found = follower.look(wanted)
-            ends, refused = _ends(follower, self._change(wanted, found).unknown)
-            news = (set(there) - found.keys()) | (refused.keys() - self._place.hidden)
-            if not news or time.monotonic() >= until:
-                break
-            time.sleep(SHOWN_AGAIN)
-        for topic in sorted(refused.keys() - self._place.hidden):
-            logger.warning("The reader of broadcast events does without topic %s for now: %s", topic, refused[topic])
-        return {**found, **refused}, ends
-
-    def _change(self, wanted: Collection[str], found: Found) -> Change:
-        """What is to be read otherwise than before."""
-        change = Change(self._place, self._lost)
-        for topic in sorted(wanted):
-            change.look_at(topic, found.get(topic))
-        change.forget_all_but(wanted)
-        return change
+            self._say_ready(since, self._wanting.keys() - found.keys())
 
     def _say_ready(self, since: float, absent: Iterable[str]) -> None:
         """From this moment on nothing is missed."""
@@ -347,17 +295,3 @@ class Reader(threading.Thread):
         if block:
             self._stopping.wait(delay)
         return time.monotonic() + delay
-
-
-def _ends(follower: Follower, partitions: Collection[Partition]) -> tuple[Ends, dict[str, KafkaRefused]]:
-    """The ends of the partitions, and the topics of which Kafka does not tell them, and why."""
-    with suppress(KafkaRefused):
-        return follower.ends(partitions), {}
-    ends: dict[Partition, tuple[int, int]] = {}
-    refused: dict[str, KafkaRefused] = {}
-    for topic in sorted({each.topic for each in partitions}):
-        try:
-            ends |= follower.ends([each for each in partitions if each.topic == topic])
-        except KafkaRefused as error:
-            refused[topic] = error
-    return ends, refused
