@@ -38,6 +38,11 @@ class Actor:
         self._process = Process(self._arguments, self._env | env, output)
         self._history.note(Began(actor=self.name, process=self._process.pid))
 
+    def start_again(self) -> None:
+        """Start a process unless there is one: faults may come late, and so meet."""
+        if not self.runs:
+            self.start()
+
     @property
     def process(self) -> Process:
         assert self._process, f"{self.name} was never started"
@@ -54,10 +59,14 @@ class Actor:
         self.note_end()
 
     def freeze(self) -> None:
-        self.process.signal(signal.SIGSTOP)
+        """Stop it by SIGSTOP, unless it is dead just now."""
+        if self.runs:
+            self.process.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self.process.signal(signal.SIGCONT)
+        """Let it go on. Does nothing to one that is not frozen."""
+        if self.runs:
+            self.process.signal(signal.SIGCONT)
 
     def wish_end(self) -> None:
         """Send it SIGTERM."""

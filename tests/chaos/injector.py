@@ -70,7 +70,7 @@ class Injector:
         actor = self._actors[planned.target[0]]
         if actor.runs:
             actor.kill()
-        return planned.target, "", actor.start
+        return planned.target, "", actor.start_again
 
     def _freeze(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         actor = self._actors[planned.target[0]]
