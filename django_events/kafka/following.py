@@ -15,7 +15,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation
 
-from django_events.exceptions import BrokerUnavailable, ConsumerFailed, KafkaRefused
+from django_events.exceptions import ConsumerFailed, KafkaRefused
 from django_events.kafka import clients, config, names, positions, topics
 from django_events.kafka.consumer import LONGEST_POLL, received
 from django_events.kafka.consumer_troubles import Troubles
@@ -102,12 +102,7 @@ class Follower:
         everywhere yet; and ConsumerFailed for a client that hangs.
         """
         with self._noting_a_hang():
-            try:
-                return positions.ends(partitions, self._admin, self._last_error, ANSWER)
-            except KafkaRefused:  # librdkafka asks no broker again by itself about a leader that was missing once
-                with suppress(BrokerUnavailable):
-                    topics.metadata(self._admin, self._last_error, ANSWER)
-                raise
+            return positions.ends(partitions, self._admin, self._last_error, ANSWER)
 
     @contextmanager
     def _noting_a_hang(self) -> Iterator[None]:
