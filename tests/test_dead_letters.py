@@ -360,11 +360,7 @@ def test_what_the_database_has_lost_is_brought_in_from_kafka(
     assert [letter.due_at for letter in DeadLetter.objects.all()] == [None] * 3  # whatever was closed is not run again
 
 
-def test_letters_that_were_there_first_are_read_whatever_the_site_says_of_its_consumers(
-    broker: Broker, consuming: Consuming, ward: ConsumerGroup, settings: Any
-) -> None:
-    latest = settings.DJANGO_EVENTS["KAFKA_CONSUMER"] | {"auto.offset.reset": "latest"}
-    settings.DJANGO_EVENTS = settings.DJANGO_EVENTS | {"KAFKA_CONSUMER": latest}
+def test_letters_that_were_there_first_are_read(broker: Broker, consuming: Consuming, ward: ConsumerGroup) -> None:
     refuse(ward)
     broker.create(LETTERS, retention_ms="-1")
     broker.put(LETTERS, BODY, partition=0)

@@ -109,13 +109,8 @@ class LetterReader(threading.Thread):
         while not self._stopping.is_set():
             self._turned_at = time.monotonic()
             try:
-                self._consumer = Consumer(
-                    names.dead_letter_group(self._group.name),
-                    self._sources,
-                    self,
-                    of_letters=True,
-                    is_stopping=self._stopping.is_set,
-                )
+                group = names.dead_letter_group(self._group.name)
+                self._consumer = Consumer(group, self._sources, self, is_stopping=self._stopping.is_set)
             except BrokerUnavailable as error:
                 trouble.began(str(error))
                 self._stopping.wait(max(trouble.until - time.monotonic(), 0))

@@ -36,7 +36,6 @@ STATISTICS = 5_000
 """Milliseconds between two times that a consumer's client says where partitions end, and so that it lives."""
 
 CONSUMER_DEFAULTS: dict[str, Any] = {
-    "auto.offset.reset": "earliest",  # "latest" silently skips what came before the group or a new partition
     "group.protocol": "classic",
     "partition.assignment.strategy": "cooperative-sticky",
     "topic.metadata.refresh.interval.ms": 10_000,  # new topics and partitions are noticed so soon, not after 300 s
@@ -58,14 +57,11 @@ PRODUCER_FIXED: dict[str, Any] = {
     "message.max.bytes": LARGEST_RECORD,  # it is for Kafka to refuse an event that newer code has declared so large
 }
 CONSUMER_FIXED: dict[str, Any] = {
+    "auto.offset.reset": "earliest",  # "latest" skips what is left where an offset is gone, or in a new partition
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",
 }
-
-AT_THE_BEGINNING = ("earliest", "smallest", "beginning")
-AT_THE_END = ("latest", "largest", "end")
-"""Values of ``auto.offset.reset``; any other one begins nowhere."""
 
 FOLLOWERS = "django-events.broadcast"
 """In place of a group, for consumers that are in none: whose access rights are used."""
@@ -126,11 +122,6 @@ def consumer_options(group: str, *, resolve: "Resolve | None" = None) -> dict[st
         given = resolve_aliases(settings.KAFKA) | resolve_aliases(settings.KAFKA_CONSUMER)
         options = {name: value for name, value in options.items() if name not in _OF_CLASSIC_GROUPS or name in given}
     return options
-
-
-def letter_consumer_options(group: str) -> dict[str, Any]:
-    """The options of a consumer of dead letters, which passes none over whatever the site has said; else as above."""
-    return consumer_options(group) | {"auto.offset.reset": "earliest"}
 
 
 def follower_options() -> dict[str, Any]:
@@ -276,6 +267,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "enable.auto.commit": (_is("false"), "auto commit loses events that no handler has handled"),
     "enable.auto.offset.store": (_is("false"), "stored offsets would pass events that no handler has handled"),
     "isolation.level": (_is("read_committed"), "'read_uncommitted' hands aborted records to handlers"),
+    "auto.offset.reset": (
+        lambda value: _text(value) in ("earliest", "smallest", "beginning"),
+        "anything but 'earliest' skips events, or reads none, where Kafka has no offset of a group any more; where a "
+        "new group begins, ConsumerGroup(…, start=…) says",
+    ),
     "group.id": (_never, "each ConsumerGroup() has its own"),
 }
 """What an option's value must be, and what happens otherwise."""

@@ -5,6 +5,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from operator import methodcaller
 from typing import Protocol
@@ -63,7 +64,6 @@ class Consumer:
         topics: Iterable[str],
         listener: Listener,
         *,
-        of_letters: bool = False,
         start: Start = "earliest",
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -74,12 +74,11 @@ class Consumer:
         assigned.
         """
         self._group = group
-        self._of_letters = of_letters
         self._wire_topics = [names.on_wire(topic) for topic in topics]
         self._listener = listener
         self._troubles = Troubles(f"Group {group}")
         self._raised: list[BaseException] = []
-        self._fetched: list[ReceivedRecord] = []
+        self._fetched: deque[ReceivedRecord] = deque()
         """Taken over from librdkafka, and not polled yet."""
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
@@ -91,16 +90,14 @@ class Consumer:
         """When Kafka last took offsets, in seconds since 1970."""
         self._start = start
         self._is_stopping = is_stopping
-        self._topic_names = names.TopicNames()
+        self._partitions = names.Partitions()
         self._client, self._statistics = self._join()
 
     def _join(self) -> tuple[confluent_kafka.Consumer, Statistics]:
         """A client that has subscribed, and what it says of itself. Raises as the constructor."""
-        options_of = config.letter_consumer_options if self._of_letters else config.consumer_options
-        options = options_of(self._group) | {"on_commit": self._on_commit, "error_cb": self._troubles}
+        options = config.consumer_options(self._group) | {"on_commit": self._on_commit, "error_cb": self._troubles}
         statistics = Statistics(options, config.STATISTICS)
         client = clients.make(confluent_kafka.Consumer, options | statistics.options)
-        self._reset = str(options["auto.offset.reset"]).lower()
         self._is_incremental = config.shares_by_increments(options)
         client.subscribe(
             self._wire_topics,
@@ -117,16 +114,16 @@ class Consumer:
         """
         if self._raised:
             raise self._raised.pop(0)
-        self._troubles.renew_credentials(self._client)
         if record := self._take_fetched():
             return record
+        self._troubles.renew_credentials(self._client)
         if self._statistics.hangs():
             self._replace_client()
         for polled in self._fetch(min(timeout, LONGEST_POLL)):
             if error := polled.error():
                 self._note_error(error, polled.topic(), polled.partition())
             else:
-                self._fetched.append(received(polled, self._topic_names[polled.topic()]))
+                self._fetched.append(received(polled, self._partitions[polled.topic(), polled.partition()]))
         return self._take_fetched()
 
     def _replace_client(self) -> None:
@@ -163,9 +160,12 @@ class Consumer:
 
     def _take_fetched(self) -> ReceivedRecord | None:
         """The first record that is there, and not of a paused partition: what that has waits until it goes on."""
-        for at, record in enumerate(self._fetched):
+        if not self._paused:
+            return self._fetched.popleft() if self._fetched else None
+        for record in self._fetched:
             if record.partition not in self._paused:
-                return self._fetched.pop(at)
+                self._fetched.remove(record)
+                return record
         return None
 
     @property
@@ -244,7 +244,7 @@ class Consumer:
 
     def _begin_at(self, partitions: list[TopicPartition]) -> bool:
         """Take these partitions on where the group is, or where it is to begin; False if it is to stop instead."""
-        offsets = first_offsets(self._client, partitions, self._start, self._reset, self._is_stopping)
+        offsets = first_offsets(self._client, partitions, self._start, self._is_stopping)
         if offsets is None:
             return False
         assign = self._client.incremental_assign if self._is_incremental else self._client.assign
@@ -261,7 +261,7 @@ class Consumer:
         def callback(_client: object, partitions: list[TopicPartition]) -> None:
             try:
                 told = {Partition(names.off_wire(each.topic), each.partition) for each in partitions}
-                self._fetched = [record for record in self._fetched if record.partition not in told]
+                self._fetched = deque(record for record in self._fetched if record.partition not in told)
                 self._assigned -= told
                 if prepare:
                     if not prepare(partitions):
@@ -356,19 +356,17 @@ def topic_partition(partition: Partition, offset: int = OFFSET_INVALID) -> Topic
     return TopicPartition(names.on_wire(partition.topic), partition.number, offset)
 
 
-def received(polled: confluent_kafka.Message, topic: str) -> ReceivedRecord:
-    """What librdkafka has delivered, without an error."""
+def received(polled: confluent_kafka.Message, partition: Partition) -> ReceivedRecord:
+    """What librdkafka has delivered of this partition, without an error."""
     headers, unreadable = _headers(polled)
     kind, timestamp = polled.timestamp()
-    return ReceivedRecord(
-        partition=Partition(topic, polled.partition()),
-        offset=polled.offset(),
-        key=polled.key(),
-        value=polled.value(),
-        headers=headers,
-        timestamp=None if kind == confluent_kafka.TIMESTAMP_NOT_AVAILABLE else timestamp,
-        unreadable=unreadable,
-    )
+    if kind == _NO_TIMESTAMP:
+        timestamp = None
+    # By position, because by name it takes twice as long.
+    return ReceivedRecord(partition, polled.offset(), polled.key(), polled.value(), headers, timestamp, unreadable)
+
+
+_NO_TIMESTAMP = confluent_kafka.TIMESTAMP_NOT_AVAILABLE
 
 
 _headers_of = methodcaller("headers")

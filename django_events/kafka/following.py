@@ -66,7 +66,7 @@ class Follower:
         self._hangs = False
         self._client = clients.make(confluent_kafka.Consumer, options | self._statistics.options)
         self._admin, self._last_error = topics.client()
-        self._topic_names = names.TopicNames()
+        self._partitions = names.Partitions()
         self._assigned: frozenset[Partition] = frozenset()
         _followers.add(self)
 
@@ -162,13 +162,13 @@ class Follower:
             return None
         error = polled.error()
         if error is None:
-            return received(polled, self._topic_names[polled.topic()])
+            return received(polled, self._partitions[polled.topic(), polled.partition()])
         if error.code() == KafkaError._FATAL or error.fatal():
             raise ConsumerFailed(f"{self._who} cannot go on with this client: {error}")
         if polled.topic() is None or polled.partition() is None or polled.partition() < 0:
             self._troubles.say_once((error.code(),), f"{self._who} has trouble: {error.str()}. It goes on")
             return None
-        partition = Partition(self._topic_names[polled.topic()], polled.partition())
+        partition = self._partitions[polled.topic(), polled.partition()]
         if error.code() == KafkaError._PARTITION_EOF:
             return AtEnd(partition)
         if error.code() in _NOT_THERE:

@@ -7,6 +7,7 @@ import re
 
 from django_events.conf import settings
 from django_events.exceptions import DeclarationError
+from django_events.kafka.record import Partition
 
 LONGEST_TOPIC = 249
 """Characters, with the prefix: Kafka's own limit (a topic's name is a directory's name)."""
@@ -83,13 +84,14 @@ def off_wire(wire_name: str) -> str:
     return wire_name.removeprefix(settings.PREFIX)
 
 
-class TopicNames(dict[str, str]):
-    """Names of topics here, by their names in Kafka: ``off_wire`` for whoever asks for each record. The setting is read
-    once for each topic. Not thread-safe."""
+class Partitions(dict[tuple[str, int], Partition]):
+    """Partitions by topic in Kafka and number: ``off_wire`` for whoever asks for each record. The setting is read once
+    for each partition. Not thread-safe."""
 
-    def __missing__(self, wire_name: str) -> str:
-        name = self[wire_name] = off_wire(wire_name)
-        return name
+    def __missing__(self, in_kafka: tuple[str, int]) -> Partition:
+        wire_name, number = in_kafka
+        partition = self[in_kafka] = Partition(off_wire(wire_name), number)
+        return partition
 
 
 def _check_characters(kind: str, name: object) -> str:

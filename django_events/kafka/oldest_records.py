@@ -30,7 +30,6 @@ class OldestRecords:
         options = {
             **config.consumer_options(group),
             **ONLY_A_LITTLE,
-            "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "error_cb": LastError(),
         }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django_events.kafka import config, names, positions, topics
+from django_events.kafka import names, positions, topics
 from django_events.kafka.committed_offsets import CommittedOffsets
 from django_events.kafka.oldest_records import OldestRecords
 from django_events.kafka.record import Partition
@@ -39,8 +39,6 @@ class Remaining:
     def __init__(self, group: str, of: Iterable[str]) -> None:
         """``of``: the topics. Where the group has not begun, nothing is handled, wherever it will begin."""
         self._topics = list(of)
-        reset = config.consumer_options(group)["auto.offset.reset"]
-        self._begins_at_oldest = reset not in config.AT_THE_END
         self._admin, self._last_error = topics.client()
         self._records = OldestRecords(group)
         self._offsets = CommittedOffsets(group)
@@ -79,9 +77,7 @@ class Remaining:
     def _next_offsets(self, bounds: Mapping[Partition, Bounds]) -> dict[Partition, int]:
         """The next offset that the group has to handle, as its consumers see it: what is out of range begins anew."""
         committed = self._offsets.of(bounds, ANSWER)
-        otherwise = {each: first if self._begins_at_oldest else end for each, (first, end) in bounds.items()}
-        is_there = {each for each in bounds if committed.get(each, -1) >= bounds[each][0]}
-        return {each: committed[each] if each in is_there else otherwise[each] for each in bounds}
+        return {each: max(committed.get(each, -1), oldest) for each, (oldest, _) in bounds.items()}
 
     def _without_records(self, behind: Mapping[Partition, int], bounds: Mapping[Partition, Bounds]) -> set[Partition]:
         """Those of the partitions in which there is nothing to handle although the group is behind their end: Kafka has

@@ -53,7 +53,6 @@ class Reader:
         self.last_error = LastError()
         options = {
             **config.consumer_options(group),
-            "auto.offset.reset": "earliest",  # where retention is faster than the reader
             "enable.partition.eof": True,
             "error_cb": self.last_error,
         }
@@ -84,7 +83,7 @@ class Reader:
                 del left[partition]
                 self.client.pause([topic_partition(partition)])
             if not error and polled.offset() < end:
-                yield received(polled, names.off_wire(polled.topic()))
+                yield received(polled, partition)
 
     def close(self) -> None:
         self.client.close()

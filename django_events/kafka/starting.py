@@ -12,11 +12,11 @@ from functools import cache
 from typing import Literal, TypeAlias
 
 import confluent_kafka
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_STORED, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from django_events.exceptions import BrokerUnavailable, ConsumerFailed
-from django_events.kafka import config, topics
+from django_events.kafka import topics
 from django_events.kafka.errors import ABSENCE, LastError
 
 Start: TypeAlias = Literal["earliest", "latest"] | datetime
@@ -42,12 +42,11 @@ def first_offsets(
     client: confluent_kafka.Consumer,
     assigned: Sequence[TopicPartition],
     start: Start,
-    reset: str = "earliest",
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> list[TopicPartition] | None:
     """The assigned partitions, each with the group's offset, or where the group begins there for the first time. With
-    another ``start`` than "earliest" that is committed, so that the beginning stays where it is; otherwise the
-    consumer's ``auto.offset.reset`` says where. Blocks until Kafka answers, or the group is to stop: then it is None.
+    another ``start`` than "earliest" that is committed, so that the beginning stays where it is. Blocks until Kafka
+    answers, or the group is to stop: then it is None.
 
     Raises ConsumerFailed if Kafka refuses to tell for a minute, or does not answer for four: beginning elsewhere would
     lose or repeat events.
@@ -56,7 +55,7 @@ def first_offsets(
     begun = time.monotonic()
     while not is_stopping():
         try:
-            return _first_offsets(client, assigned, start, reset, asking)
+            return _first_offsets(client, assigned, start, asking)
         except (KafkaException, BrokerUnavailable) as error:
             patience = PATIENCE_WITH_NOBODY if _is_silence(error) else PATIENCE
             if time.monotonic() - begun >= patience:
@@ -83,17 +82,15 @@ _SILENCE = ABSENCE | {
 
 
 def _first_offsets(
-    client: confluent_kafka.Consumer, assigned: Sequence[TopicPartition], start: Start, reset: str, asking: Asking
+    client: confluent_kafka.Consumer, assigned: Sequence[TopicPartition], start: Start, asking: Asking
 ) -> list[TopicPartition]:
     found = _committed(client, assigned)
     if start != "earliest" and (new := {each.topic for each in found if each.offset < 0}):
         _begin(client, _partitions_of(new, asking), start)
         found = _committed(client, assigned)
-    if reset in config.AT_THE_END:
-        otherwise = OFFSET_END
-    else:
-        otherwise = OFFSET_BEGINNING if reset in config.AT_THE_BEGINNING else OFFSET_STORED
-    return [each if each.offset >= 0 else TopicPartition(each.topic, each.partition, otherwise) for each in found]
+    return [
+        each if each.offset >= 0 else TopicPartition(each.topic, each.partition, OFFSET_BEGINNING) for each in found
+    ]
 
 
 def _begin(client: confluent_kafka.Consumer, partitions: Sequence[TopicPartition], start: Start) -> None:
