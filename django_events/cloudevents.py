@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -30,16 +29,14 @@ NO_SOURCE = "\0"
 CORE = ("specversion", "id", "type", "source", "subject", "time", "dataschema")
 """The attributes that CloudEvents itself defines, without the content type, in the order in which we write them."""
 
-_CONTENT_TYPE = "content-type"
-_ATTRIBUTES = {f"ce_{name}": name for name in (*CORE, "sequence")}
-"""The attribute in each of the headers that most records have."""
+_CONTENT_TYPE = "Content-Type"
+"""What the content type is called among attributes, whose names in headers are all in lower case."""
 
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
 _RESERVED_EXTENSIONS = frozenset((*CORE, "datacontenttype", "data", "sequence"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     """What a record says of itself, before a handler's topic makes its body a payload. Missing means None."""
 
     id: str | None
@@ -185,7 +182,18 @@ def decode(record: ReceivedRecord) -> Attributes:
     """What the record says of itself. Raises DecodeError if it cannot be read; never anything else."""
     if record.unreadable:
         raise DecodeError(f"The record {record} has headers that cannot be read: {record.unreadable}.")
-    return _decode_structured(record) if _is_structured(record) else _decode_binary(record)
+    attributes: dict[str, str] = {}
+    others: list[tuple[str, str | None]] = []
+    for name, value in record.headers:  # this loop runs for each header of every event
+        attribute = _attribute_in(name)
+        if attribute is None:
+            others.append((name, to_text(value)))
+        elif attribute not in attributes:  # of several the first one counts
+            attributes[attribute] = "" if value is None else value.decode("utf-8", "surrogateescape")
+    content_type = attributes.pop(_CONTENT_TYPE, "")
+    if content_type and _media_type(content_type) == STRUCTURED:
+        return _decode_structured(record)
+    return _attributes(attributes, content_type, record.value, tuple(others))
 
 
 def with_data(record: ReceivedRecord, data: bytes, unsaid: str = JSON) -> bytes:
@@ -252,11 +260,10 @@ def made_up_id(record: ReceivedRecord, attributes: Attributes) -> str:
 
 def digest(parts: Iterable[bytes]) -> "hashlib.blake2b":
     """A 128-bit digest of the parts; where one ends and the next begins counts."""
-    result = hashlib.blake2b(digest_size=16)
+    pieces: list[bytes] = []
     for part in parts:
-        result.update(len(part).to_bytes(8, "big"))
-        result.update(part)
-    return result
+        pieces += (len(part).to_bytes(8, "big"), part)
+    return hashlib.blake2b(b"".join(pieces), digest_size=16)
 
 
 def to_text(value: bytes | None) -> str | None:
@@ -265,30 +272,17 @@ def to_text(value: bytes | None) -> str | None:
 
 
 def _is_structured(record: ReceivedRecord) -> bool:
-    for name, value in record.headers:  # no generator: this is asked for each record
-        if name == _CONTENT_TYPE or (len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE):
-            return _media_type(to_text(value) or "") == STRUCTURED  # of several the first one counts
-    return False
+    content_type = next((value for name, value in record.headers if _attribute_in(name) == _CONTENT_TYPE), None)
+    return _media_type(to_text(content_type) or "") == STRUCTURED
 
 
-def _decode_binary(record: ReceivedRecord) -> Attributes:
-    attributes: dict[str, str] = {}
-    content_type: str | None = None
-    others = []
-    for name, value in record.headers:
-        attribute = _ATTRIBUTES.get(name)
-        if attribute is None:
-            lowered = name.lower()
-            if lowered == _CONTENT_TYPE:
-                content_type = to_text(value) or "" if content_type is None else content_type
-                continue
-            if not lowered.startswith("ce_"):
-                others.append((name, to_text(value)))
-                continue
-            attribute = lowered[3:]
-        if attribute not in attributes:
-            attributes[attribute] = "" if value is None else value.decode("utf-8", "surrogateescape")
-    return _attributes(attributes, content_type or "", record.value, tuple(others))
+@lru_cache(maxsize=256)
+def _attribute_in(header: str) -> str | None:
+    """The attribute that a header of this name holds in binary content mode; None if it holds none."""
+    lowered = header.lower()
+    if lowered == "content-type":
+        return _CONTENT_TYPE
+    return lowered[3:] if lowered.startswith("ce_") else None
 
 
 def _decode_structured(record: ReceivedRecord) -> Attributes:

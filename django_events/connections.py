@@ -2,20 +2,32 @@
 in our views, where a request must not."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from django_events import repeats
 
 logger = logging.getLogger("django_events.handlers")
 
 View = TypeVar("View", bound=Callable[..., object])
+
+
+class _OfThread(threading.local):
+    """What each thread has: to ask Django for it costs as much as a short call of a handler."""
+
+    connections: Sequence[BaseDatabaseWrapper] | None = None
+    """None when it may have another one since it was asked for."""
+
+
+_of_thread = _OfThread()
 
 
 def without_transaction(view: View) -> View:
@@ -29,7 +41,7 @@ def without_transaction(view: View) -> View:
 def prepare_connections() -> None:
     """Before a call: forget logged queries, and replace connections that an error has left unusable. Raises nothing:
     what the database says of an old connection is no failure of who gets the new one."""
-    for connection in connections.all(initialized_only=True):
+    for connection in _connections_of_thread():
         _prepare(connection)
 
 
@@ -48,12 +60,25 @@ def drop_open_transactions() -> None:
 
 
 def tidy_connections() -> None:
-    """Between two calls: both of the above, for half of what they cost."""
-    for connection in connections.all(initialized_only=True):
+    """Between two calls after ``prepare_connections``: both of the above, for less than they cost."""
+    known = _of_thread.connections
+    for connection in _connections_of_thread() if known is None else known:
         if connection.in_atomic_block:
             _drop_open_transaction(connection)
         else:
             _prepare(connection)
+
+
+def _connections_of_thread() -> Sequence[BaseDatabaseWrapper]:
+    found = _of_thread.connections = connections.all(initialized_only=True)
+    return found
+
+
+def _ask_again(**_: object) -> None:
+    _of_thread.connections = None
+
+
+connection_created.connect(_ask_again)
 
 
 def _prepare(connection: BaseDatabaseWrapper) -> None:
@@ -76,7 +101,9 @@ def _drop_open_transaction(connection: BaseDatabaseWrapper) -> None:
 
 def _drop(connection: BaseDatabaseWrapper) -> None:
     """Forget the connection. Who asks for the database next gets a new one."""
-    del connections[connection.alias]
+    _ask_again()
+    if connection in connections.all(initialized_only=True):  # the site may have forgotten it itself
+        del connections[connection.alias]
     driver = connection.connection
     with suppress(Exception):
         driver.close()

@@ -1,21 +1,22 @@
 """What users send and receive: the Event. No encoding here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Generic, TypeVar
+
+import msgspec
 
 Payload = TypeVar("Payload")
 
 NO_EXTENSIONS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event(Generic[Payload]):
+class Event(msgspec.Struct, Generic[Payload], frozen=True, kw_only=True):
     """An event with its CloudEvents 1.0 attributes. Immutable and thread-safe.
 
-    One that goes out has been encoded already: ``data`` and ``content_type`` are what will be sent.
+    ``msgspec.structs.replace`` makes another of it. One that goes out has been encoded already: ``data`` and
+    ``content_type`` are what will be sent.
     """
 
     topic: str
@@ -43,7 +44,7 @@ class Event(Generic[Payload]):
     """The name of the payload's schema; the payload type's name unless said otherwise."""
     specversion: str = "1.0"
     """The version of CloudEvents."""
-    extensions: Mapping[str, str] = field(default_factory=lambda: NO_EXTENSIONS)
+    extensions: Mapping[str, str] = NO_EXTENSIONS
     """CloudEvents extension attributes by name, such as ``sequence``."""
     headers: tuple[tuple[str, str | None], ...] = ()
     """All other headers in their order. A name may repeat; a value may be None."""
@@ -62,7 +63,7 @@ class Event(Generic[Payload]):
     """Of a received event: the name of the handler that it is given to."""
     attempt: int | None = None
     """Of a received event: 1 at the first try of this handler since this process has the partition, then 2, …"""
-    identity: tuple[str, str, str] = field(default=("", "", ""), repr=False)
+    identity: tuple[str, str, str] = ("", "", "")
     """What makes the event unique for exactly-once handling: topic, source and id, where an event that came without
     an id has its partition and offset instead."""
 

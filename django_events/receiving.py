@@ -72,7 +72,7 @@ def moment(timestamp: int | None) -> datetime | None:
     if timestamp is None:
         return None
     try:
-        return _EPOCH + timedelta(milliseconds=timestamp)
+        return _EPOCH + timedelta(0, 0, 0, timestamp)  # milliseconds; by name it takes twice as long
     except OverflowError:
         return None
 

@@ -2,7 +2,7 @@
 
 Names follow the semantic conventions for messaging, version 1.45. Nothing here raises, whatever tracers, samplers,
 propagators and exporters do: an event is worth more than its trace. But ask ``is_there`` before ``is_recorded``,
-``nobody`` and ``here``, which only read.
+``nobody`` and ``here``, which only read, and before ``origin_of``.
 """
 
 import logging
@@ -104,6 +104,8 @@ def is_recorded(origin: "Context | None") -> bool:
 @_harmless
 def has_provider() -> bool:
     """Whether the site has set up where spans go to. Without, spans would cost time and be thrown away."""
+    if not is_there:
+        return False
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 
 

@@ -1,5 +1,6 @@
 """``manage.py consume``: what it shows, which groups it runs, how it is reloaded, and what its errors say."""
 
+import gc
 import io
 import json
 import os
@@ -152,16 +153,20 @@ class TestOnRealParts:
         group = ConsumerGroup("many", workers=1)
         all_are_in = threading.Barrier(3, timeout=60)
         handled: list[str | None] = []
+        spared: list[int] = []
 
         @group.idempotent(entry_made, retry=False, on_failure=OnFailure.DISCARD)
         def meet(event: Event[EntryMade]) -> None:
             all_are_in.wait()
             handled.append(event.key)
+            spared.append(gc.get_freeze_count())
 
         for key in (b"a", b"b", b"c"):
             broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=key, partition=0)
         out = io.StringIO()
         call_command("consume", "many", "--workers=3", "--max-events=3", stdout=out)
+        assert min(spared) > 10_000, "objects that no look for garbage looks at"
+        assert gc.get_freeze_count() == 0
         assert sorted(map(str, handled)) == ["a", "b", "c"]
         assert "3 events are handled, which is enough" in out.getvalue()
         assert broker.committed("many", "ledger.entry-made", 0) == 3

@@ -23,10 +23,10 @@ def test_parent_and_children_send_their_events(site: Site, broker: Broker) -> No
 CALLS = """
 import os
 from types import SimpleNamespace
-from django_events.consuming.calls import Noted, running
+from django_events.consuming.calls import Call, running
 
 handler, event, thread = SimpleNamespace(), SimpleNamespace(), SimpleNamespace(ident=None)
-with Noted(handler, [event]) as call:
+with Call(handler, [event]) as call:
     import threading
     thread.ident = threading.get_ident()
     assert running([thread]) == [call]

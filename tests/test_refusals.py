@@ -110,6 +110,22 @@ def test_an_event_that_is_larger_than_a_segment_of_its_topic_is_set_aside_and_ho
     assert numbers(broker, "other", "a") == [3]
 
 
+def test_a_row_that_somebody_has_damaged_is_set_aside_and_holds_up_none(
+    broker: Broker, transactional_db: None, declarations: None
+) -> None:
+    topic = Topic("damaged", dict[str, Any])
+    broker.create("damaged")
+    for number in range(4):
+        send(topic, "a", number)
+    OutgoingEvent.objects.filter(pk=saved_events("damaged")[1].pk).update(headers=b"\xc1")
+    lanes, sender = WaitingLanes({lane_of("damaged", b"a", "")}), Sender()
+    while sender.round(lanes, "default"):
+        pass
+    (row,) = saved_events("damaged")
+    assert row.lane is None and "its headers cannot be read" in (row.error or "")
+    assert [record.payload["number"] for record in broker.read("damaged")] == [0, 2, 3], "each once"
+
+
 def test_nothing_of_its_key_is_sent_before_it_is_committed_that_an_event_is_set_aside(
     broker: Broker, transactional_db: None, declarations: None, monkeypatch: Any
 ) -> None:

@@ -2,9 +2,9 @@
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -12,6 +12,7 @@ import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from psycopg.errors import DeadlockDetected, DivisionByZero, LockNotAvailable, SerializationFailure
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
@@ -234,6 +235,24 @@ def test_a_unit_ends_when_its_time_is_over_also_without_transactions(
         clock.now += 0.02
 
     assert [type(outcome) for outcome in tried(group, 5)] == [Handled] * 3 + [NotBegun] * 2, "60 ms"
+
+
+@pytest.mark.parametrize("delivery", ["idempotent", "exactly_once"])
+def test_a_slow_codec_reads_hardly_more_events_than_are_handled(
+    topic: Topic[Payload], group: ConsumerGroup, clock: Clock, delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read and not begun is read again: of fifty that take 10 ms each, the next unit would begin one, too."""
+    read: list[int] = []
+
+    def slowly(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[Any]:
+        clock.now += 0.01
+        read.append(record.offset)
+        return read_event(handler, record, attempt)
+
+    monkeypatch.setattr(trying, "read_event", slowly)
+    getattr(group, delivery)(topic)(enter)
+    handled = [outcome for outcome in tried(group, 50) if isinstance(outcome, Handled)]
+    assert 3 <= len(handled) <= len(read) <= len(handled) + 2
 
 
 def test_what_a_failure_has_undone_has_the_time_of_a_unit_again(
@@ -616,6 +635,23 @@ class Quarrelsome:
     __hash__ = None  # type: ignore[assignment]
 
 
+@pytest.mark.parametrize("batch", [None, Batch(size=10)])
+def test_an_event_that_cannot_be_read_waits_for_those_of_its_key(
+    topic: Topic[Payload], group: ConsumerGroup, batch: Batch | None
+) -> None:
+    """Of a queue only the first may have failed: tried together with another before it, it would fail twice."""
+
+    def fail(given: object) -> None:
+        raise ValueError("not today")
+
+    declare(group, topic, fail, batch)
+    records = [record(0)._replace(key=b"a"), record(1)._replace(key=b"a", value=b"{")]
+    outcomes = Trial(group.handlers[0], records, 1, Sharing(), lambda at: True).outcomes()
+    assert [type(outcome) for outcome in outcomes] == [Failed, NotBegun]
+    (alone,) = Trial(group.handlers[0], records[1:], 1, Sharing(), lambda at: True).outcomes()
+    assert isinstance(alone, Failed)
+
+
 def test_a_named_culprit_is_found_whatever_its_payload_says_of_equality(
     topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -624,7 +660,7 @@ def test_a_named_culprit_is_found_whatever_its_payload_says_of_equality(
 
     def quarrelsome(*arguments: Any) -> Any:
         event = read(*arguments)
-        return replace(event, payload=Quarrelsome(event.payload))
+        return structs.replace(event, payload=Quarrelsome(event.payload))
 
     monkeypatch.setattr(trying, "read_event", quarrelsome)
 
@@ -811,7 +847,8 @@ def insert_mark(other: psycopg.Connection, handler: Handler, number: int) -> Non
     mark = mark_of(read_event(handler, record(number), 1))
     columns = '"key", topic, source, event_id, group_name, handler'
     other.execute(
-        f"INSERT INTO {ProcessedEvent._meta.db_table} ({columns}) VALUES (%s, %s, %s, %s, %s, %s)", list(mark)
+        f"INSERT INTO {ProcessedEvent._meta.db_table} ({columns}) VALUES (%s, %s, %s, %s, %s, %s)",
+        [uuid.UUID(bytes=mark.key), *mark[1:]],
     )
 
 
@@ -929,6 +966,23 @@ def test_a_transaction_that_one_event_leaves_open_takes_nothing_from_the_others(
         enter(event)
 
     assert {type(outcome) for outcome in tried(group, 5)} == {Handled}
+    assert entered() == [1, 2, 3, 4]
+
+
+def test_so_does_one_in_a_connection_that_its_handler_has_made(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    """A worker asks for its connections before the first call of a unit, and again when there is another one."""
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        if event.payload["n"] == 0:
+            transaction.atomic().__enter__()  # connects, and never ends it
+        enter(event)
+
+    workers: Workers[str] = Workers(1, "units")
+    workers.submit(Unit("all", group.handlers[0], [record(number) for number in range(5)], 1))
+    result = workers.results.get(timeout=60)
+    workers.stop(30)
+    assert {type(outcome) for outcome in result.outcomes} == {Handled}
     assert entered() == [1, 2, 3, 4]
 
 

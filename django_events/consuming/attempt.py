@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
-from django_events import crash_points, repeats, signals, tables
+from django_events import crash_points, repeats, signals, tables, tracing
 from django_events.conf import settings
 from django_events.consuming.around import around, is_surrounded
-from django_events.consuming.calls import Noted
+from django_events.consuming.calls import Call
 from django_events.consuming.marks import mark_of
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
 from django_events.consuming.tracing import call_among, traced
@@ -55,6 +55,8 @@ class Attempt:
     """Seconds for which a mark that another transaction has just inserted is waited for."""
     called: Callable[[float], None] = field(default=lambda seconds: None)
     """Told how many seconds each call has taken, also one that raised."""
+    with_spans: bool = field(default_factory=lambda: bool(tracing.has_provider()))
+    """Whether spans are made of it. Who makes many attempts asks once for all: to ask costs as much as a short call."""
     has_hook: bool = field(default=False, init=False)
     """Whether the handler has registered an on_commit hook of its own: then the transaction takes no more events."""
     _seconds: list[float] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Attempt:
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each event, in their order. Raises what the handler raised, with nothing committed,
         and NotNow if the try could not take place: ``Locked`` if that is about one of the marks."""
-        return traced(self.handler, self.events, self._outcomes)
+        return traced(self.handler, self.events, self._outcomes, with_spans=self.with_spans)
 
     def _outcomes(self) -> list[Outcome]:
         if self.handler.delivery is Delivery.EXACTLY_ONCE:
@@ -116,7 +118,7 @@ class Attempt:
     def _one_after_the_other(self, fresh: Events, using: str, driver: Any) -> int:
         for done, event in enumerate(fresh, start=1):
             hooks = len(connections[using].run_on_commit)
-            with call_among(self.handler, event, self.events):
+            with call_among(self.handler, event, self.events, with_spans=self.with_spans):
                 self._call([event])
             check_unbroken(connections[using], driver, str(self.handler))
             self.has_hook = _has_hooks_of_its_own(using, hooks)
@@ -125,7 +127,7 @@ class Attempt:
         return len(fresh)
 
     def _call(self, events: Events) -> None:
-        with Noted(self.handler, events) as call:
+        with Call(self.handler, events) as call:
             try:
                 if is_surrounded():
                     with around(events):
@@ -133,8 +135,9 @@ class Attempt:
                 else:
                     self._call_with(events)
             finally:
-                self._seconds.append(time.monotonic() - call.began)
-                self.called(self._seconds[-1])
+                seconds = time.monotonic() - call.began
+                self._seconds.append(seconds)
+                self.called(seconds)
         if crash_points.armed:
             crash_points.reached("handler-returned")
 
@@ -142,16 +145,20 @@ class Attempt:
         """A batch in one call, others one after the other."""
         function: Callable[..., object] = self.handler.function
         for given in [list(events)] if self.handler.calling.batch else events:
-            self._check_result(function(given))
+            result = function(given)
+            if result is not None:
+                self._check_result(result)
 
     def _check_result(self, result: object) -> None:
-        if result is not None and isinstance(result, Awaitable | Generator | AsyncGenerator):
+        if isinstance(result, Awaitable | Generator | AsyncGenerator):
             raise TypeError(
                 f"Handler {self.handler} returned {result!r:.80}, which nobody runs. Make it a plain function."
             )
 
     def _tell(self, handled: Events) -> None:
         """Let the site know what has taken effect, and how long each call took."""
+        if not signals.event_handled.receivers:
+            return
         seconds = self._seconds if len(self._seconds) == len(handled) else self._seconds * len(handled)
         for event, each in zip(handled, seconds, strict=False):
             signals.tell(signals.event_handled, self.handler.function, event=event, seconds=each)

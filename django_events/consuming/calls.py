@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django_events.consuming.naming import name_of_event
@@ -13,14 +12,26 @@ from django_events.handlers import Handler
 from django_events.logging import begin_about, end_about, fields_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One call of a user's function that has not returned."""
+    """One call of a user's function. While it is entered, it is the one that the calling thread is in, and what that
+    logs is about these events. Enter it once, in the thread that made it."""
 
-    handler: Handler
-    events: Sequence[Event[Any]]
-    began: float
-    """The moment, of time.monotonic."""
+    __slots__ = ("_token", "began", "events", "handler")
+
+    def __init__(self, handler: Handler, events: Sequence[Event[Any]]) -> None:
+        self.handler = handler
+        self.events = events
+        self.began = time.monotonic()
+        """When it was made."""
+
+    def __enter__(self) -> "Call":
+        _running[threading.get_ident()] = self
+        self._token = begin_about(self.events)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end_about(self._token)
+        _running.pop(threading.get_ident(), None)
 
     def __str__(self) -> str:
         others = f" and {len(self.events) - 1} more" if len(self.events) > 1 else ""
@@ -35,25 +46,6 @@ class Call:
 _running: dict[int, Call] = {}
 
 os.register_at_fork(after_in_child=_running.clear)  # its threads get the names of the parent's
-
-
-class Noted:
-    """While this is open, the calling thread runs this handler, and what it logs is about these events."""
-
-    __slots__ = ("_call", "_thread", "_token")
-
-    def __init__(self, handler: Handler, events: Sequence[Event[Any]]) -> None:
-        self._call = Call(handler, events, time.monotonic())
-        self._thread = threading.get_ident()
-
-    def __enter__(self) -> Call:
-        _running[self._thread] = self._call
-        self._token = begin_about(self._call.events)
-        return self._call
-
-    def __exit__(self, *_: object) -> None:
-        end_about(self._token)
-        _running.pop(self._thread, None)
 
 
 def running(threads: Iterable[threading.Thread]) -> list[Call]:

@@ -2,6 +2,7 @@
 alike."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -32,10 +33,11 @@ def conclude(
     now = time.monotonic()
     handing_out.came_back(result.subject)
     count_outcomes(result.subject, result.outcomes)
-    left: dict[Queue, list[Work]] = {}
+    queues_of_works: dict[Queue, None] = {}
+    left: defaultdict[Queue, list[Work]] = defaultdict(list)
     due: dict[Queue, float] = {}
     for work, outcome in zip(result.subject, result.outcomes, strict=True):  # this loop runs for every event
-        rest = left.setdefault(work.queue, [])
+        queues_of_works[work.queue] = None
         if work.progress.ended:  # another process has the partition now
             continue
         if isinstance(outcome, _SUCCESSES):
@@ -43,11 +45,11 @@ def conclude(
                 tell_dead_lettered(work)
             finished(work)
         elif isinstance(outcome, NotBegun):
-            rest.append(work)
+            left[work.queue].append(work)
         elif (delay := follow(work, outcome, now)) is None:
             finished(work)
         else:
-            rest.append(work)
+            left[work.queue].append(work)
             due[work.queue] = now + delay
-    for queue, works in left.items():
-        queues.give_back(queue, works, due.get(queue))
+    for queue in queues_of_works:
+        queues.give_back(queue, left.get(queue, ()), due.get(queue))

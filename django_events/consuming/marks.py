@@ -13,7 +13,7 @@ def mark_of(event: Event[Any]) -> Mark:
     topic, source, event_id = event.identity
     group, handler = event.group or "", event.handler or ""
     return Mark(
-        key=mark_key(event.identity, group, handler),
+        key=_digest(*event.identity, group, handler),
         topic=topic,
         source="" if source == cloudevents.NO_SOURCE else for_people(source),
         event_id=for_people(event_id),
@@ -30,10 +30,16 @@ def mark_key(identity: tuple[str, str, str], group: str, handler: str) -> uuid.U
 def digest(*parts: str) -> uuid.UUID:
     """128 bits of all parts, also of what is no UTF-8 in them. Must stay as it is: earlier versions have written rows
     with it, and an event whose mark is not found is handled again."""
-    return uuid.UUID(bytes=cloudevents.digest(part.encode("utf-8", "surrogateescape") for part in parts).digest())
+    return uuid.UUID(bytes=_digest(*parts))
+
+
+def _digest(*parts: str) -> bytes:
+    return cloudevents.digest([part.encode("utf-8", "surrogateescape") for part in parts]).digest()
 
 
 def for_people(text: str) -> str:
     """The text as every database can store it: no NUL, no half characters."""
+    if text.isascii() and "\0" not in text:  # as most are
+        return text
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\0", "\\0")

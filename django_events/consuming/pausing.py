@@ -43,7 +43,7 @@ class Pauses:
         if progress.in_hand >= self._in_hand_of_partition:
             self._full.add(progress.partition)
         self._is_all_full |= active >= self._active
-        return self._is_all_full or progress.partition in self._full
+        return self._is_all_full or (bool(self._full) and progress.partition in self._full)
 
     def may_poll(self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float) -> bool:
         """Whether to poll, with everything paused that is to give nothing; so many works of the group are active."""
@@ -65,7 +65,7 @@ class Pauses:
 
     def finished(self, consumer: Consumer, progress: Progress) -> None:
         """A record of this partition is done with."""
-        if progress.partition in self._full and progress.in_hand <= self._in_hand_of_partition // 2:
+        if self._full and progress.partition in self._full and progress.in_hand <= self._in_hand_of_partition // 2:
             self._full.discard(progress.partition)
             if progress.partition in self._paused and not self._is_all_full:
                 self._resume(consumer, progress.partition)

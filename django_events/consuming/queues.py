@@ -6,7 +6,7 @@ No threads here: the group's thread owns it.
 import heapq
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from itertools import count, islice
+from itertools import count
 
 from django_events.calling import Batch
 from django_events.consuming.trying import queue_name
@@ -16,40 +16,39 @@ from django_events.consuming.work import Work
 class Queue:
     """The works of one key at one handler, in order. The first ``lent`` of them are somewhere being tried."""
 
-    __slots__ = ("due", "handler", "lent", "name", "works")
+    __slots__ = ("due", "is_in_line", "lent", "line", "name", "works")
 
-    def __init__(self, name: Hashable, handler: str) -> None:
+    def __init__(self, name: Hashable, line: "Line") -> None:
         self.name = name
-        self.handler = handler
-        self.works: deque[Work] = deque()
+        self.line = line
+        """Of its handler."""
+        self.is_in_line = False
+        self.works: list[Work] = []
         self.lent = 0
         self.due: float | None = None
         """The moment (time.monotonic) of the retry for which all of it waits."""
-
-    def next_works(self, most: int) -> list[Work]:
-        """The works at its head that may be tried together. None but the first can have been tried before."""
-        return list(islice(self.works, 1 if self.works[0].runs_alone else most))
 
 
 class Line:
     """The queues of one handler that have something to try."""
 
-    __slots__ = ("queues", "works")
+    __slots__ = ("handler", "queues", "works")
 
-    def __init__(self) -> None:
-        self.queues: OrderedDict[Queue, None] = OrderedDict()
+    def __init__(self, handler: str) -> None:
+        self.handler = handler
+        self.queues: deque[Queue] = deque()
         self.works = 0
         """In all of these queues."""
 
     @property
     def since(self) -> float:
         """The moment (time.monotonic) from which on what is next has waited. Not for an empty line."""
-        return next(iter(self.queues)).works[0].since
+        return self.queues[0].works[0].since
 
     def is_full_or_old(self, batch: Batch, now: float) -> bool:
         """Whether a batch may begin: it has its size, what is next has waited long enough, or is tried alone anyway.
         Not for an empty line."""
-        is_alone = next(iter(self.queues)).works[0].runs_alone
+        is_alone = self.queues[0].works[0].runs_alone
         return is_alone or self.works >= batch.size or now >= self.since + batch.wait
 
 
@@ -69,7 +68,7 @@ class Queues:
         """What this handler could try now."""
         line = self._lines.get(handler)
         if line is None:
-            line = self._lines[handler] = Line()
+            line = self._lines[handler] = Line(handler)
         return line
 
     def add(self, work: Work, now: float) -> None:
@@ -77,28 +76,30 @@ class Queues:
         name = queue_name(work.handler, work.record)
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = Queue(name, work.handler.name)
+            queue = self._queues[name] = Queue(name, self.line(work.handler.name))
         work.queue, work.since = queue, now
         queue.works.append(work)
         if queue.due is None:
             self.active += 1
-        if len(queue.works) == 1:
+        if queue.is_in_line:
+            queue.line.works += 1
+        elif len(queue.works) == 1:
             self._make_ready(queue)
-        elif queue in self.line(queue.handler).queues:
-            self.line(queue.handler).works += 1
 
     def take(self, handler: str, most: int) -> list[Work]:
         """The next works of this handler that may be tried together; their queues rest until ``give_back``."""
         line = self.line(handler)
         taken: list[Work] = []
         while line.queues and len(taken) < most:
-            queue = next(iter(line.queues))
-            if taken and queue.works[0].runs_alone:
+            queue = line.queues[0]
+            is_alone = queue.works[0].runs_alone  # none but the first can have been tried before
+            if taken and is_alone:
                 break
-            del line.queues[queue]
+            line.queues.popleft()
             line.works -= len(queue.works)
-            taken += self._lend(queue, most - len(taken))
-            if taken[-1].runs_alone:
+            queue.is_in_line = False
+            taken += self._lend(queue, 1 if is_alone else most - len(taken))
+            if is_alone:
                 break
         return taken
 
@@ -113,10 +114,8 @@ class Queues:
         """The works that were taken of this queue have been tried. Those left of them go to its front again; with
         ``due`` (time.monotonic) all of the queue waits until then. If none of them was begun, it is still its turn."""
         had_no_turn = len(left) == queue.lent
-        for _ in range(queue.lent):
-            queue.works.popleft()
         self.active -= queue.lent - len(left)
-        queue.works.extendleft(reversed(left))
+        queue.works[: queue.lent] = left
         queue.lent = 0
         if not queue.works:
             del self._queues[queue.name]
@@ -144,13 +143,15 @@ class Queues:
         for queue in list(self._queues.values()):
             if any(work.progress.ended for work in queue.works):
                 self._drop_ended_of(queue)
+        for line in self._lines.values():
+            line.queues = deque(queue for queue in line.queues if queue.is_in_line)
 
     def waiting(self) -> Counter[str]:
         """By handler, how many works nobody tries just now: what is next, what comes behind another of its key, and
         what waits for its next try. Looks at all queues."""
         found: Counter[str] = Counter()
         for queue in self._queues.values():
-            found[queue.handler] += len(queue.works) - queue.lent
+            found[queue.line.handler] += len(queue.works) - queue.lent
         return found
 
     def all_works(self) -> Sequence[Work]:
@@ -158,21 +159,26 @@ class Queues:
         return [work for queue in self._queues.values() for work in queue.works]
 
     def _drop_ended_of(self, queue: Queue) -> None:
-        kept = deque(work for at, work in enumerate(queue.works) if at < queue.lent or not work.progress.ended)
+        kept = [work for at, work in enumerate(queue.works) if at < queue.lent or not work.progress.ended]
+        dropped = len(queue.works) - len(kept)
         head_is_gone = not queue.lent and queue.works[0].progress.ended
-        self._make_unready(queue)
-        if queue.due is None:
-            self.active -= len(queue.works) - len(kept)
         queue.works = kept
-        if head_is_gone and queue.due is not None:
-            self._end_wait(queue)
+        if queue.due is None:
+            self.active -= dropped
+        if queue.is_in_line:
+            queue.line.works -= dropped
+        if head_is_gone:
+            self._letters.pop(queue, None)
+            if queue.due is not None:
+                self._end_wait(queue)
         if not kept:
+            queue.is_in_line = False
             del self._queues[queue.name]
-        elif not queue.lent and queue.due is None:
+        elif head_is_gone and not queue.is_in_line:
             self._make_ready(queue)
 
     def _lend(self, queue: Queue, most: int) -> list[Work]:
-        works = queue.next_works(most)
+        works = queue.works[:most]
         queue.lent = len(works)
         return works
 
@@ -184,15 +190,10 @@ class Queues:
         if queue.works[0].letter:
             self._letters[queue] = None
             return
-        line = self.line(queue.handler)
-        line.queues[queue] = None
+        line = queue.line
         line.works += len(queue.works)
+        queue.is_in_line = True
         if first or queue.works[0].runs_alone:
-            line.queues.move_to_end(queue, last=False)
-
-    def _make_unready(self, queue: Queue) -> None:
-        self._letters.pop(queue, None)
-        line = self.line(queue.handler)
-        if queue in line.queues:
-            del line.queues[queue]
-            line.works -= len(queue.works)
+            line.queues.appendleft(queue)
+        else:
+            line.queues.append(queue)

@@ -13,16 +13,19 @@ from django_events.events import Event
 from django_events.handlers import Handler
 
 
-def traced(handler: Handler, events: Sequence[Event[Any]], attempt: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Make the attempt inside of a span. Returns and raises as the attempt does.
+def traced(
+    handler: Handler, events: Sequence[Event[Any]], attempt: Callable[[], list[Outcome]], *, with_spans: bool
+) -> list[Outcome]:
+    """Make the attempt inside of a span, or without one in the trace of its event. Returns and raises as the attempt.
 
     One event: the span is in its trace, and says what came of it. A batch: it begins a trace of its own, which links
     those of the events. Several that share a transaction: likewise, and each call has a span in its event's trace.
     """
-    if not tracing.is_there:
-        return attempt()
-    if not tracing.has_provider():
-        with _within(events[0]) if len(events) == 1 else nullcontext():
+    if not with_spans:
+        within = _within(events[0]) if len(events) == 1 else None
+        if within is None:
+            return attempt()
+        with within:
             return attempt()
     with _span_of_attempt(handler, events) as span:
         outcomes = attempt()
@@ -31,19 +34,26 @@ def traced(handler: Handler, events: Sequence[Event[Any]], attempt: Callable[[],
         return outcomes
 
 
-def call_among(handler: Handler, event: Event[Any], all_events: Sequence[Event[Any]]) -> AbstractContextManager[object]:
+def call_among(
+    handler: Handler, event: Event[Any], all_events: Sequence[Event[Any]], *, with_spans: bool
+) -> AbstractContextManager[object]:
     """Around the call of a handler with one of several events that share a transaction."""
-    if not tracing.is_there or len(all_events) == 1:
-        return nullcontext()  # the attempt's span is that of the call
-    if not tracing.has_provider():
-        return _within(event)
+    if len(all_events) == 1:
+        return _NOTHING  # the attempt's span is that of the call
+    if not with_spans:
+        return _within(event) or _NOTHING
     return _process_one(handler, event, tracing.here())
 
 
-def _within(event: Event[Any]) -> AbstractContextManager[object]:
-    """In the event's trace, without a span of ours."""
-    origin = tracing.origin_of(event.headers) if event.headers else None
-    return nullcontext() if origin is None else tracing.Within(origin)
+_NOTHING = nullcontext()
+
+
+def _within(event: Event[Any]) -> AbstractContextManager[object] | None:
+    """In the event's trace, without a span of ours. None if it has none."""
+    if not event.headers or not tracing.is_there:
+        return None
+    origin = tracing.origin_of(event.headers)
+    return None if origin is None else tracing.Within(origin)
 
 
 def _span_of_attempt(handler: Handler, events: Sequence[Event[Any]]) -> AbstractContextManager[tracing.Open]:

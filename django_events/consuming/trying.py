@@ -6,7 +6,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from django_events import metrics
+from django_events import metrics, tracing
 from django_events.connections import tidy_connections
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
@@ -22,6 +22,11 @@ from django_events.models.processed import PATIENCE
 IMPATIENCE = 0.05
 """Seconds for which the marks of events are waited for that others hold, once that was in vain for one of them."""
 
+READING = 1 / 2
+"""Of the time of a unit: for so long its events are read before the first of them is handled. That is quicker than in
+turn: what reads and what handles would drive each other out of the processor's cache. But what is read and not begun is
+read again, so a slow codec must not use up all of the time."""
+
 MOST_WAITS = 40
 """So often; enough for the search for four locked events of a thousand. After that, parts with one wait as a whole."""
 
@@ -34,6 +39,7 @@ def queue_name(handler: Handler, record: ReceivedRecord) -> Hashable:
     return (handler.name, record.partition.topic, record.key)
 
 
+_NO_SUCCESSES = (Failed, Postponed)  # a union, written where it is asked for, would be made for each event
 _place = attrgetter("topic", "partition", "offset")
 
 
@@ -59,12 +65,14 @@ class Trial:
         self._may_begin = may_begin
         self._outcomes: list[Outcome] = [NOT_BEGUN] * len(records)
         self._events: dict[int, Event[Any]] = {}
+        self._unreadable: dict[int, Failed] = {}
         self._were_given: set[int] = set()
         self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
         self._waits = int(has_waited)
         self._seconds: list[float] = []
+        self._with_spans = bool(tracing.has_provider())
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
@@ -81,6 +89,7 @@ class Trial:
 
     def _one_by_one(self, positions: Sequence[int]) -> None:
         """Try each alone, until the time is over."""
+        self._read_ahead(positions)
         for at in positions:
             if self._has_begun and not self._has_time():
                 return
@@ -99,7 +108,7 @@ class Trial:
         self._came_out(at, outcome)
 
     def _single(self, at: int) -> Attempt:
-        self._last = Attempt(self._handler, self._given([at]), patience=self._patience, called=self._called)
+        self._last = self._attempt([at])
         return self._last
 
     # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
@@ -108,7 +117,7 @@ class Trial:
         """As many as fit share a transaction, then the next, until the time is over."""
         rest = list(range(len(self._records)))
         while rest and (self._has_time() or not self._has_begun):
-            size = 1 if self._sharing.is_apart else self._fitting()
+            size = self._read_ahead(rest[: 1 if self._sharing.is_apart else self._fitting()])
             chosen, rest = rest[:size], rest[size:]
             ready = [at for at in chosen if self._is_ready(at)]
             if len(ready) == 1:
@@ -126,9 +135,7 @@ class Trial:
 
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
-        shared = Attempt(
-            self._handler, self._given(positions), self._has_time, patience=self._patience, called=self._called
-        )
+        shared = self._attempt(positions)
         outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
@@ -152,16 +159,13 @@ class Trial:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready)))
+            outcomes, error = self._tried(partial(attempt, partial(self._attempt, ready)))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
             else:
                 tidy_connections()
                 parts += reversed(self._after_failure(ready, error))
-
-    def _listed(self, positions: Sequence[int]) -> Attempt:
-        return Attempt(self._handler, self._given(positions), patience=self._patience, called=self._seconds.append)
 
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
@@ -189,6 +193,16 @@ class Trial:
 
     # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
 
+    def _attempt(self, positions: Sequence[int]) -> Attempt:
+        return Attempt(
+            self._handler,
+            self._given(positions),
+            self._has_time,
+            patience=IMPATIENCE if self._waits else PATIENCE,
+            called=self._called,
+            with_spans=self._with_spans,
+        )
+
     def _tried(self, try_it: Callable[[], list[Outcome]]) -> tuple[list[Outcome], BaseException | None]:
         """The outcomes, or what was raised: whatever is tried next must not be raised "during the handling" of that."""
         try:
@@ -196,11 +210,6 @@ class Trial:
         except BaseException as error:
             self._waits += isinstance(error, Locked)
             return [], error
-
-    @property
-    def _patience(self) -> float:
-        """Seconds for which marks that others hold are waited for."""
-        return IMPATIENCE if self._waits else PATIENCE
 
     def _called(self, seconds: float) -> None:
         self._seconds.append(seconds)
@@ -224,24 +233,48 @@ class Trial:
         if not self._may_begin(at):
             self._hold(at)
             return False
-        if at in self._events:
+        self._read(at)
+        if at not in self._unreadable:
             return True
-        try:
-            self._events[at] = read_event(self._handler, self._records[at], self._number)
-        except BaseException as error:
-            self._came_out(at, failed(error, self._records[at]))
-            return False
-        return True
+        if self._is_behind_another(at):  # of a queue only the first may have failed, or it would fail twice
+            self._hold(at)
+        else:
+            self._came_out(at, self._unreadable[at])
+        return False
+
+    def _read_ahead(self, positions: Sequence[int]) -> int:
+        """Make these events, as many as there is time for; how many that are."""
+        until = time.monotonic() + LONGEST * READING
+        for count, at in enumerate(positions, start=1):
+            if self._may_begin(at):
+                self._read(at)
+            if time.monotonic() >= until:
+                return count
+        return len(positions)
+
+    def _read(self, at: int) -> None:
+        """Make the event, unless that was tried before."""
+        if at not in self._events and at not in self._unreadable:
+            try:
+                self._events[at] = read_event(self._handler, self._records[at], self._number)
+            except BaseException as error:
+                self._unreadable[at] = failed(error, self._records[at])
 
     def _came_out(self, at: int, outcome: Outcome) -> None:
         """Note the outcome. What comes after a failure in the same queue is not begun."""
         self._outcomes[at] = outcome
-        if isinstance(outcome, Failed | Postponed):
+        if isinstance(outcome, _NO_SUCCESSES):
             self._hold(at)
 
     def _hold(self, at: int) -> None:
         name = queue_name(self._handler, self._records[at])
         self._held[name] = min(at, self._held.get(name, at))
+
+    def _is_behind_another(self, at: int) -> bool:
+        """Whether one of its queue that stands before it is not done with yet."""
+        name = queue_name(self._handler, self._records[at])
+        before = (each for each in range(at) if self._outcomes[each] is NOT_BEGUN)
+        return any(queue_name(self._handler, self._records[each]) == name for each in before)
 
     def _is_held(self, at: int) -> bool:
         """Whether it comes after one of its queue that is not done with, or is that one."""

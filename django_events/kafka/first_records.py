@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django_events.kafka import names
 from django_events.kafka.partitioning import partition_of
-from django_events.kafka.record import Partition, Record
+from django_events.kafka.record import Outgoing, Partition
 
 KNOWN_FOR = 3_600.0
 """Seconds after which partitions are taken for new ones again. Brokers forget a silent producer after a day."""
 
-Sent = tuple[int, Record]
+Sent = tuple[int, Outgoing]
 """A token of the caller's, and a record."""
 
 
@@ -77,7 +77,7 @@ class FirstRecords:
     def _partitions_of(self, topic: str) -> int:
         return self._partitions.get(names.on_wire(topic), 0)
 
-    def _partition_of(self, record: Record) -> Partition | None:
+    def _partition_of(self, record: Outgoing) -> Partition | None:
         partitions = self._partitions_of(record.topic)
         if record.key is None:
             number = self.without_key.get(record.topic)

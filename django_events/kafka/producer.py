@@ -233,9 +233,15 @@ class Producer:
         produce, reports = self._client.produce, self._reports  # this loop runs for every row of the outbox
         without_key = self._first_records.without_key
         try:
-            for token, (topic, key, value, headers) in records:
+            for token, record in records:
+                topic, key, value = record.topic, record.key, record.value
                 self._produced += 1
                 report = partial(_append_report, reports, token, topic)
+                try:
+                    headers = record.headers
+                except ValueError as error:  # the row is damaged
+                    report(KafkaError(KafkaError._INVALID_ARG, f"its headers cannot be read: {error}"), None)
+                    break
                 wire_name = wire_names.get(topic) or wire_names.setdefault(topic, names.on_wire(topic))
                 where = without_key.get(topic, _ANY_PARTITION) if key is None else _ANY_PARTITION
                 try:

@@ -1,9 +1,23 @@
 """What Kafka carries: a key, a body and headers, as bytes. Nothing that knows events or librdkafka."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes | None]]
 """Names may repeat, and their order is kept. A value may be missing (None), which is not an empty one."""
+
+
+class Outgoing(Protocol):
+    """What Kafka is to get: a Record, or what has its parts when it is asked for them."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers:
+        """Raises ValueError if they cannot be read."""
 
 
 class Record(NamedTuple):

@@ -8,7 +8,7 @@ from django_events.cloudevents import SEQUENCE_HEADER
 from django_events.exceptions import BrokerUnavailable
 from django_events.kafka import config, topics
 from django_events.kafka.producer import Deliveries, Producer
-from django_events.kafka.record import Record
+from django_events.kafka.record import Headers
 from django_events.models import WaitingRow
 from django_events.producing.patience import Patience
 
@@ -92,7 +92,7 @@ class Courier:
     def send(self, rows: Sequence[WaitingRow]) -> Sending:
         """Send the rows in their order; after the first failure no more, but for finding out which row is at fault."""
         started = time.monotonic()
-        deliveries = self.connect().send(((row.id, _record_of(row)) for row in rows), self._patience.seconds)
+        deliveries = self.connect().send(((row.id, _RecordOfRow(row)) for row in rows), self._patience.seconds)
         if deliveries.acknowledged or deliveries.silent:  # a refusal says nothing of how quick Kafka is
             was_short = not deliveries.acknowledged or deliveries.were_coming
             self._patience.learn(was_short=was_short, seconds=time.monotonic() - started)
@@ -107,11 +107,22 @@ class Courier:
         return sending
 
 
-def _record_of(row: WaitingRow) -> Record:
-    """What goes to Kafka: with the row's id, by which readers can tell a late duplicate."""
-    record = row.record
-    record.headers.append((SEQUENCE_HEADER, b"%019d" % row.id))
-    return record
+class _RecordOfRow:
+    """What goes to Kafka of a row. Its headers are made when the client takes them over, and not kept: those of a whole
+    round are ten thousand objects, and Python looks for garbage among all that there are."""
+
+    __slots__ = ("_row", "key", "topic", "value")
+
+    def __init__(self, row: WaitingRow) -> None:
+        self._row = row
+        self.topic, self.key, self.value = row.topic, row.key, row.value
+
+    @property
+    def headers(self) -> Headers:
+        """With the row's id, by which readers can tell a late duplicate."""
+        headers = self._row.record_headers
+        headers.append((SEQUENCE_HEADER, b"%019d" % self._row.id))
+        return headers
 
 
 def _send_alone(suspects: Sequence[WaitingRow], sending: Sending) -> None:
@@ -135,7 +146,7 @@ def _send_alone(suspects: Sequence[WaitingRow], sending: Sending) -> None:
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
                 break
-            deliveries = producer.send([(row.id, _record_of(row))], seconds_left)
+            deliveries = producer.send([(row.id, _RecordOfRow(row))], seconds_left)
             sending.acknowledged += deliveries.acknowledged
             sending.refused |= deliveries.row_errors
             if deliveries.row_errors and row.key is not None:

@@ -9,10 +9,11 @@ deleted only when it is acknowledged. The lock only saves duplicates.
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from django.db import connections, transaction
 
@@ -244,17 +245,23 @@ def _unfinished(rows: Sequence[WaitingRow], sending: Sending, cut: Cut) -> set[L
     """Lanes that still have rows, or may have: not all are done with, or the read was cut short."""
     done = {*sending.acknowledged, *sending.refused}
     left = {row.lane for row in rows if row.id not in done}
-    count = Counter((row.topic, row.number) for row in rows)
-    size: Counter[tuple[str, int]] = Counter()
-    for row in rows:
-        size[row.topic, row.number] += row.size
-    return left | {LaneName(*lane) for lane in count if count[lane] >= cut.rows or size[lane] >= cut.size}
+    rows_of = Counter(map(_lane, rows))
+    size_of: Counter[tuple[str, int]] = Counter()
+    if sum(map(_size, rows)) >= cut.size:  # else no lane has so much
+        for row in rows:
+            size_of[_lane(row)] += row.size
+    return left | {LaneName(*lane) for lane in rows_of if rows_of[lane] >= cut.rows or size_of[lane] >= cut.size}
+
+
+_lane: Callable[[WaitingRow], tuple[str, int]] = attrgetter("topic", "number")
+_size: Callable[[WaitingRow], int] = attrgetter("size")
 
 
 def _tell(rows: Sequence[WaitingRow], sending: Sending, using: str) -> None:
-    for row in rows:
-        if reason := sending.refused.get(row.id):
-            _tell_set_aside(row, reason, using)
+    if sending.refused:
+        for row in rows:
+            if reason := sending.refused.get(row.id):
+                _tell_set_aside(row, reason, using)
     if not signals.event_sent.has_listeners():
         return
     acknowledged = set(sending.acknowledged)

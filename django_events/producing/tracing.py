@@ -3,8 +3,9 @@
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from django_events import cloudevents, tracing
 from django_events.events import Event
@@ -28,7 +29,7 @@ def encode(event: Event[Any]) -> Record:
         added = tracing.carried(event.headers)
         if added:
             try:
-                return cloudevents.encode(replace(event, headers=(*event.headers, *added)))
+                return cloudevents.encode(structs.replace(event, headers=(*event.headers, *added)))
             except EventTooLarge:
                 pass  # perhaps by what was added
         return cloudevents.encode(event)
@@ -62,7 +63,10 @@ def round_done(rows: Sequence[WaitingRow], sending: Sending, began: int) -> None
 
 
 def _tell_sent(row: WaitingRow, refusal: str | None, began: int, ended: int) -> None:
-    origin = tracing.origin_of(row.record.headers)
+    try:
+        origin = tracing.origin_of(row.record_headers)
+    except ValueError:  # it is set aside because they cannot be read
+        return
     if origin is None or not tracing.is_recorded(origin):
         return
     attributes = _attributes("send", row.topic, row.event_id)

@@ -9,6 +9,7 @@ from django_events import tables
 from django_events.conf import settings
 from django_events.exceptions import EventsError
 from django_events.management import arguments, metrics_port
+from django_events.management.garbage import sparing_what_there_is
 from django_events.management.signals import stop_on_signals
 from django_events.producing.catchup import Catchup
 from django_events.producing.sender import ROWS
@@ -70,7 +71,8 @@ class Command(BaseCommand):
             else:
                 self.stdout.write(f"Catching up in {', '.join(databases)} every {options['interval']:g} s")
                 self.stdout.flush()
-                catchup.run(options["interval"], stop)
+                with sparing_what_there_is():
+                    catchup.run(options["interval"], stop)
 
     def _once(self, catchup: Catchup, stop: Stop) -> None:
         result = catchup.run_once(stop)

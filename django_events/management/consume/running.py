@@ -14,6 +14,7 @@ from django_events.consuming.until_empty import UntilEmpty
 from django_events.handlers import ConsumerGroup
 from django_events.management.console import Console
 from django_events.management.consume.health_file import HealthFile
+from django_events.management.garbage import sparing_what_there_is
 from django_events.models import Kind
 from django_events.stopping import Stop
 
@@ -49,7 +50,11 @@ def consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]
     If handlers do not end in time, the process ends at once with ``exit_code``. Raises what has ended the service, and
     CommandError if it was to run until all is handled and has been stopped before.
     """
+    with sparing_what_there_is():
+        _consume(run, stop, console, exit_code)
 
+
+def _consume(run: Run, stop: Stop, console: Console, exit_code: Callable[[], int]) -> None:
     say = console.tell
     service = _Consume(run.groups, broadcast=run.broadcasts, limits=run.limits, on_change=say)
     until_empty = UntilEmpty(run.groups, lambda: service.is_prepared, say) if run.until_empty else None
