@@ -15,6 +15,7 @@ from django_events import crash_points, signals
 from django_events.consuming.announcing import say_what_follows
 from django_events.consuming.calls import Call
 from django_events.consuming.concluding import conclude
+from django_events.consuming.deletions import Deletions
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.limits import Limits
@@ -83,6 +84,7 @@ class GroupThread(threading.Thread):
         self._progress: dict[Partition, Progress] = {}
         self._pauses = Pauses(limits.in_hand_of(group), limits.active_of(group))
         self._slowness = Slowness()
+        self._deletions = Deletions(group)
         self._is_writer_stuck = False
         self._metrics = GroupMetrics(group)
         self._newly_assigned: list[Partition] = []
@@ -247,6 +249,7 @@ class GroupThread(threading.Thread):
             self._is_writer_stuck = self._letter_writer.is_stuck
             self._slowness.look_at_calls(self._workers.calls)
             self._slowness.look_at_offsets(self._progress.values(), self._queues)
+            self._deletions.look(self._progress, self._consumer.known_begin)
             self._tell_metrics(self._progress)
 
     def _tell_metrics(self, partitions: Mapping[Partition, Progress]) -> None:
@@ -383,7 +386,7 @@ class GroupThread(threading.Thread):
     def assigned(self, partitions: list[Partition]) -> None:
         """Begin anew with these partitions; where to read them, ``kafka/starting.py`` has told librdkafka already."""
         for partition in partitions:
-            self._progress[partition] = Progress(partition, self._pulse)
+            self._progress[partition] = Progress(partition, self._pulse, self._consumer.begins_at(partition))
         self._newly_assigned += partitions
         self.member_id = self._consumer.member_id
         self.ready.set()

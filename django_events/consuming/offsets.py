@@ -30,8 +30,9 @@ class Progress:
     Offsets have holes (transaction markers, compaction, retention), so what counts is the sequence delivered to us.
     """
 
-    def __init__(self, partition: Partition, pulse: Pulse | None = None) -> None:
-        """``pulse`` is that of the group's thread; without one it is taken to be steady."""
+    def __init__(self, partition: Partition, pulse: Pulse | None = None, begins_at: int | None = None) -> None:
+        """``pulse`` is that of the group's thread; without one it is taken to be steady. ``begins_at``: the offset that
+        is read first, where it is known."""
         self.partition = partition
         self._pulse = pulse
         self.draining = False
@@ -39,6 +40,9 @@ class Progress:
         self.ended = False
         """The partition is not ours any more: late results are dropped."""
         self._in_hand: deque[InHand] = deque()
+        self._expected = begins_at
+        """The offset that comes next if none is left out."""
+        self._widest_jump: tuple[int, int] | None = None
         self.next_offset: int | None = None
         """The next offset to read; None until a record is done with."""
         self._committed: int | None = None
@@ -52,9 +56,23 @@ class Progress:
 
     def started(self, offset: int, handlers: int, written: int | None = None) -> InHand:
         """A record was delivered, for this many handlers. ``written``: its time, in milliseconds since 1970."""
+        if offset != self._expected:
+            self._jumped(offset)
+        self._expected = offset + 1
         record = InHand(offset, handlers, written)
         self._in_hand.append(record)
         return record
+
+    def _jumped(self, offset: int) -> None:
+        begin, end = self._widest_jump or (0, 0)
+        if self._expected is not None and offset - self._expected > end - begin:
+            self._widest_jump = self._expected, offset
+
+    def take_widest_jump(self) -> tuple[int, int] | None:
+        """The widest range of offsets that was left out since this was asked last: the first that was not delivered,
+        and the first that was. Of a compacted topic there are thousands."""
+        found, self._widest_jump = self._widest_jump, None
+        return found
 
     def finished(self, record: InHand) -> None:
         """One handler is done with the record for good. The offset passes records that all are done with."""

@@ -85,6 +85,7 @@ class Consumer:
         self._uncommitted: set[Partition] = set()
         self._unanswered: dict[Partition, int] = {}
         self._asked_at = 0.0
+        self._begins: dict[Partition, int] = {}
         self._commit_trouble = ""
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
@@ -229,6 +230,14 @@ class Consumer:
             self._on_commit(None, answers)
         return next((each.error for each in answers if each.error), None)
 
+    def begins_at(self, partition: Partition) -> int | None:
+        """Where this partition is read from since it was assigned; None if the group had no offset in it."""
+        return self._begins.get(partition)
+
+    def known_begin(self, partition: Partition) -> int:
+        """The partition's first offset as the client knew it some ten seconds ago; -1 if it did not."""
+        return self._statistics.known_begin(partition)
+
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the client knew it up to five seconds ago; -1 if it did not."""
         return self._statistics.known_end(partition)
@@ -247,6 +256,8 @@ class Consumer:
         offsets = first_offsets(self._client, partitions, self._start, self._is_stopping)
         if offsets is None:
             return False
+        begins = {Partition(names.off_wire(each.topic), each.partition): each.offset for each in offsets}
+        self._begins = {partition: offset for partition, offset in begins.items() if offset >= 0}
         assign = self._client.incremental_assign if self._is_incremental else self._client.assign
         assign(offsets)
         return True

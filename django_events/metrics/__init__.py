@@ -100,6 +100,12 @@ TABLES_READ = _add(
 # ── consuming ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 RECORDS_CONSUMED = _add("counter", "records_consumed_total", "Records read from Kafka.", "group", "topic")
+MISSED = _add(
+    "counter",
+    "consumer_missed_events_total",
+    "Records that Kafka had deleted before the group read them; at most so many, because offsets have holes.",
+    *("group", "topic"),
+)
 RECEIVE_DELAY = _add(
     "histogram",
     "receive_delay_seconds",
