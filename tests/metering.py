@@ -11,8 +11,12 @@ from django_events.metrics import Metric
 
 def value(metric: Metric, *labels: str, part: str = "") -> float:
     """The value of this series in this process; ``part`` is ``_count`` or ``_sum`` of a histogram. 0 if it has none."""
-    found = REGISTRY.get_sample_value(metric.name + part, dict(zip(metric.labels, labels, strict=True)))
-    return found or 0.0
+    return known_value(metric, *labels, part=part) or 0.0
+
+
+def known_value(metric: Metric, *labels: str, part: str = "") -> float | None:
+    """The same; None if there is no such series."""
+    return REGISTRY.get_sample_value(metric.name + part, dict(zip(metric.labels, labels, strict=True)))
 
 
 def gauges(label: str, value: str) -> set[str]:

@@ -5,12 +5,13 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from django_events import ConsumerGroup, Event
+from django_events import ConsumerGroup, Event, metrics
 from django_events.consuming.deletions import REMEMBERED, Deletions
 from django_events.consuming.offsets import Progress
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.kafka.record import Partition
+from tests import metering
 from tests.broker import Broker
 from tests.ledger.events import EntryMade, entry_made
 from tests.waiting import wait_for
@@ -52,17 +53,20 @@ def test_what_is_left_out_between_two_looks(
     assert progress.take_widest_jump() is None
 
 
-def test_a_jump_is_told_once_it_is_known_that_the_partition_begins_behind_it(
+def test_a_jump_is_told_and_counted_once_it_is_known_that_the_partition_begins_behind_it(
     group: ConsumerGroup, caplog: pytest.LogCaptureFixture
 ) -> None:
+    group.idempotent(entry_made)(print)
     deletions, partitions = Deletions(group), {PLACE: jumped(15, begins_at=10)}
-    for begin in (-1, 10):
-        deletions.look(partitions, lambda partition, begin=begin: begin)  # type: ignore[misc]
-        assert not caplog.text
-    for begin in (13, 14):
-        deletions.look(partitions, lambda partition, begin=begin: begin)  # type: ignore[misc]
+    before = metering.known_value(metrics.MISSED, "late", TOPIC)
+    assert before is not None, "a series that begins with its first count shows Prometheus no increase"
+    deletions.look(partitions, lambda _: -1)
+    assert not caplog.text
+    deletions.look(partitions, lambda _: 13)
+    deletions.look(partitions, lambda _: 14)
     assert caplog.text.count("has missed") == 1
     assert f"Group late has missed up to 3 events of {PLACE}, offsets 10 to 12:" in caplog.text
+    assert metering.value(metrics.MISSED, "late", TOPIC) == before + 3
 
 
 def test_what_was_read_is_not_missed_although_it_is_deleted_by_now(
@@ -78,11 +82,12 @@ def test_a_jump_of_another_kind_is_forgotten_before_its_place_is_deleted(
     """As at the end of a transaction: the offset is left out, and was never an event."""
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    deletions, partitions = Deletions(group), {PLACE: jumped(15, begins_at=14)}
-    deletions.look(partitions, lambda _: 3)
+    deletions = Deletions(group)
+    deletions.look({PLACE: jumped(15, begins_at=14)}, lambda _: 14)
+    deletions.look({PLACE: jumped(25, begins_at=24)}, lambda _: -1)
     now += REMEMBERED
-    deletions.look(partitions, lambda _: 3)
-    deletions.look(partitions, lambda _: 20)
+    deletions.look({}, lambda _: -1)
+    deletions.look({}, lambda _: 30)
     assert not caplog.text
 
 
@@ -111,5 +116,6 @@ def test_a_group_that_is_too_late_says_what_it_has_missed(
     put(range(3, 8))
     broker.delete_records(TOPIC, partition=0, before=6)
     with consuming(group):
-        wait_for(lambda: f"has missed up to 3 events of {PLACE}, offsets 3 to 5:" in caplog.text)
+        wait_for(lambda: len(handled) == 5)
     assert handled == [0, 1, 2, 6, 7]
+    assert f"has missed up to 3 events of {PLACE}, offsets 3 to 5:" in caplog.text, "at the stop, at the latest"

@@ -87,9 +87,17 @@ def test_events_that_wait_share_a_transaction_up_to_fifty(
 
 
 def test_when_the_time_is_over_the_transaction_ends_and_the_rest_is_not_marked(
-    broker: Broker, consuming: Consuming, group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, consuming: Consuming, group: ConsumerGroup, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trying, "LONGEST", 0.0)
+    monkeypatch.setattr(trying.Trial, "_has_time", lambda trial: False)
+    unmarked: list[int] = []
+    unmark = ProcessedEvent.objects.unmark
+
+    def noting(keys: Any, using: str) -> None:
+        unmarked.append(len(keys))
+        unmark(keys, using)
+
+    monkeypatch.setattr(ProcessedEvent.objects, "unmark", noting)
     transactions: list[int] = []
 
     @group.exactly_once(entry_made)
@@ -102,6 +110,7 @@ def test_when_the_time_is_over_the_transaction_ends_and_the_rest_is_not_marked(
     assert booked() == list(range(30))
     assert len(set(transactions)) == 30
     assert ProcessedEvent.objects.count() == 30
+    assert sum(unmarked) > 0
 
 
 def test_one_that_fails_costs_the_others_nothing(broker: Broker, consuming: Consuming, group: ConsumerGroup) -> None:

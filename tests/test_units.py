@@ -18,6 +18,7 @@ from psycopg.errors import DeadlockDetected, DivisionByZero, LockNotAvailable, S
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
 from django_events.consuming import attempt, sharing, slowness, trying
 from django_events.consuming import group as groups
+from django_events.consuming.concluding import conclude
 from django_events.consuming.group import GroupThread
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.limits import Limits
@@ -29,7 +30,7 @@ from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
-from django_events.consuming.workers import Unit, Workers
+from django_events.consuming.workers import Result, Unit, Workers
 from django_events.handlers import Handler
 from django_events.kafka.consumer import LONGEST_POLL
 from django_events.kafka.record import Partition, ReceivedRecord
@@ -470,6 +471,9 @@ class Silent:
     def take_uncommitted(self) -> set[Partition]:
         return set()
 
+    def known_begin(self, partition: Partition) -> int:
+        return -1
+
     def poll(self, timeout: float) -> None:
         self.waits.append(timeout)
 
@@ -561,6 +565,17 @@ def test_what_is_given_back_of_a_queue_is_in_front_of_the_other_queues(
     assert [work.record.offset for work in queues.take("print", 3)] == [0, 1, 2]
 
 
+def test_what_of_a_unit_was_not_begun_keeps_its_order(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    group.idempotent(topic)(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    for number in range(4):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    result = Result(queues.take("print", 3), [NotBegun()] * 3)
+    handing_out = HandingOut(group.handlers, queues, pool)  # type: ignore[arg-type]
+    conclude(result, queues, handing_out, finished=pytest.fail, follow=pytest.fail)  # type: ignore[arg-type]
+    assert [work.record.offset for work in queues.take("print", 4)] == [0, 1, 2, 3]
+
+
 def test_a_key_whose_unit_was_too_short_for_it_lets_the_other_keys_go_first(
     topic: Topic[Payload], group: ConsumerGroup
 ) -> None:
@@ -645,10 +660,11 @@ def test_an_event_that_cannot_be_read_waits_for_those_of_its_key(
         raise ValueError("not today")
 
     declare(group, topic, fail, batch)
-    records = [record(0)._replace(key=b"a"), record(1)._replace(key=b"a", value=b"{")]
+    records = [record(number)._replace(key=b"a") for number in range(3)]
+    records[2] = records[2]._replace(value=b"{")
     outcomes = Trial(group.handlers[0], records, 1, Sharing(), lambda at: True).outcomes()
-    assert [type(outcome) for outcome in outcomes] == [Failed, NotBegun]
-    (alone,) = Trial(group.handlers[0], records[1:], 1, Sharing(), lambda at: True).outcomes()
+    assert [type(outcome) for outcome in outcomes] == [Failed, NotBegun, NotBegun]
+    (alone,) = Trial(group.handlers[0], records[2:], 1, Sharing(), lambda at: True).outcomes()
     assert isinstance(alone, Failed)
 
 

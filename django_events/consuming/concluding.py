@@ -51,5 +51,5 @@ def conclude(
         else:
             left[work.queue].append(work)
             due[work.queue] = now + delay
-    for queue in queues_of_works:
+    for queue in reversed(queues_of_works):  # each that had no turn goes to the front of the others
         queues.give_back(queue, left.get(queue, ()), due.get(queue))

@@ -1,8 +1,8 @@
 """Events that Kafka has deleted before their group got them: nothing else would tell of them.
 
 A consumer goes on with the oldest event that is left. All that shows is a jump in the offsets, as there is one where a
-transaction has ended or a topic is compacted, too. What was deleted lies before the partition's begin; the client asks
-for that every ten seconds. So a jump is remembered until the begin is known that the partition had by then.
+transaction has ended or a topic is compacted, too. But what was deleted lies before the partition's begin, which each
+answer to a fetch tells: so the client knows it from when it has delivered what comes behind the jump.
 """
 
 import logging
@@ -19,8 +19,8 @@ from django_events.kafka.record import Partition
 logger = logging.getLogger("django_events.group")
 
 REMEMBERED = 30.0
-"""Seconds: two questions for the begin, and the time until the client tells. Much longer, and what was deleted since
-would count for a jump that was none."""
+"""Seconds for which a jump is looked at again if the client does not know the begin, as after an error. Much longer,
+and what was deleted since would count for a jump that was none."""
 
 
 class _Jump(NamedTuple):
@@ -43,17 +43,18 @@ class Deletions:
             metrics.MISSED.of(group.name, topic).add(0)
 
     def look(self, partitions: Mapping[Partition, Progress], known_begin: Callable[[Partition], int]) -> None:
-        """Log, and count, what was deleted. To be asked once a second; ``known_begin`` is the first offset that a
-        partition has, below zero where that is not known."""
+        """Log, and count, what was deleted. To be called once a second, and before partitions are given up;
+        ``known_begin`` is the first offset that a partition has, below zero where that is not known."""
         now = time.monotonic()
         for partition, progress in partitions.items():
             if found := progress.take_widest_jump():
                 self._jumps.append(_Jump(partition, *found, now))
         jumps, self._jumps = self._jumps, []
         for jump in jumps:
-            if (begin := known_begin(jump.partition)) > jump.begin:
+            begin = known_begin(jump.partition)
+            if begin > jump.begin:
                 self._tell(jump, min(begin, jump.end))
-            elif now - jump.noticed < REMEMBERED:
+            elif begin < 0 and now - jump.noticed < REMEMBERED:
                 self._jumps.append(jump)
 
     def _tell(self, jump: _Jump, end: int) -> None:

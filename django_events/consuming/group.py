@@ -265,6 +265,7 @@ class GroupThread(threading.Thread):
             names = ", ".join(sorted({str(work.handler) for work in self._running}))
             text, extra = "Group %s stops without waiting longer for %s", fields(group=self.group.name)
             logger.error(text, self.group.name, names, extra=extra)
+        self._deletions.look(self._progress, self._consumer.known_begin)
         if crash_points.armed:
             crash_points.reached("stopped-not-committed")
         self._commit(self._progress, wait=True)
@@ -399,6 +400,7 @@ class GroupThread(threading.Thread):
         """Begin nothing more of these partitions, wait for what runs, commit, forget."""
         ours = [partition for partition in partitions if partition in self._progress]
         self._drain({self._progress[partition] for partition in ours}, time.monotonic() + self._limits.drain)
+        self._deletions.look(self._progress, self._consumer.known_begin)
         if crash_points.armed:
             crash_points.reached("revoked-not-committed")
         self._commit(ours, wait=True)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from django_events import metrics, tracing
@@ -23,9 +22,9 @@ IMPATIENCE = 0.05
 """Seconds for which the marks of events are waited for that others hold, once that was in vain for one of them."""
 
 READING = 1 / 2
-"""Of the time of a unit: for so long its events are read before the first of them is handled. That is quicker than in
-turn: what reads and what handles would drive each other out of the processor's cache. But what is read and not begun is
-read again, so a slow codec must not use up all of the time."""
+"""Of the time that a unit has left: for so long events are read before the first of them is handled. That is quicker
+than in turn: what reads and what handles would drive each other out of the processor's cache. But what is read and not
+begun is read again, so a slow codec must not use up all of the time."""
 
 MOST_WAITS = 40
 """So often; enough for the search for four locked events of a thousand. After that, parts with one wait as a whole."""
@@ -40,7 +39,6 @@ def queue_name(handler: Handler, record: ReceivedRecord) -> Hashable:
 
 
 _NO_SUCCESSES = (Failed, Postponed)  # a union, written where it is asked for, would be made for each event
-_place = attrgetter("topic", "partition", "offset")
 
 
 class Trial:
@@ -65,8 +63,8 @@ class Trial:
         self._may_begin = may_begin
         self._outcomes: list[Outcome] = [NOT_BEGUN] * len(records)
         self._events: dict[int, Event[Any]] = {}
+        """Those that have been read, and not given to the handler yet."""
         self._unreadable: dict[int, Failed] = {}
-        self._were_given: set[int] = set()
         self._held: dict[Hashable, int] = {}
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
@@ -188,8 +186,8 @@ class Trial:
         equal would be up to their payloads."""
         if not isinstance(error, BatchItemError) or not isinstance(error.event, Event):
             return None
-        place = _place(error.event)
-        return next((at for at in positions if _place(self._events[at]) == place), None)
+        place = (error.event.topic, error.event.partition), error.event.offset
+        return next((at for at in positions if self._records[at][:2] == place), None)
 
     # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
 
@@ -219,12 +217,13 @@ class Trial:
         return time.monotonic() < self._until
 
     def _given(self, positions: Sequence[int]) -> list[Event[Any]]:
-        """The events for a call; read again if they were given before: the handler may have changed them."""
+        """The events for a call. They are given once: the handler may change them, so for another call they are read
+        again."""
+        given: list[Event[Any]] = []
         for at in positions:
-            if at in self._were_given:
-                self._events[at] = read_event(self._handler, self._records[at], self._number)
-            self._were_given.add(at)
-        return [self._events[at] for at in positions]
+            event: Event[Any] | None = self._events.pop(at, None)
+            given.append(event or read_event(self._handler, self._records[at], self._number))
+        return given
 
     def _is_ready(self, at: int) -> bool:
         """Whether this record may be tried now: it is ours, can be read, and none before it in its queue has failed."""
@@ -244,16 +243,17 @@ class Trial:
 
     def _read_ahead(self, positions: Sequence[int]) -> int:
         """Make these events, as many as there is time for; how many that are."""
-        until = time.monotonic() + LONGEST * READING
+        now = time.monotonic()
+        until = now + max(self._until - now, 0.0) * READING
         for count, at in enumerate(positions, start=1):
-            if self._may_begin(at):
+            if self._may_begin(at) and not self._is_held(at):
                 self._read(at)
             if time.monotonic() >= until:
                 return count
         return len(positions)
 
     def _read(self, at: int) -> None:
-        """Make the event, unless that was tried before."""
+        """Make the event, if there is none and that was not in vain before."""
         if at not in self._events and at not in self._unreadable:
             try:
                 self._events[at] = read_event(self._handler, self._records[at], self._number)

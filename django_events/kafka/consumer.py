@@ -85,7 +85,7 @@ class Consumer:
         self._uncommitted: set[Partition] = set()
         self._unanswered: dict[Partition, int] = {}
         self._asked_at = 0.0
-        self._begins: dict[Partition, int] = {}
+        self._begins: dict[Partition, int | None] = {}
         self._commit_trouble = ""
         self.committed_at: float | None = None
         """When Kafka last took offsets, in seconds since 1970."""
@@ -143,6 +143,7 @@ class Consumer:
         clients.never_destroy(self._client)
         self._client, self._statistics = client, statistics
         lost = sorted(self._assigned)
+        self._fetched.clear()
         self._assigned.clear()
         self._paused.clear()
         self._uncommitted.clear()
@@ -231,12 +232,17 @@ class Consumer:
         return next((each.error for each in answers if each.error), None)
 
     def begins_at(self, partition: Partition) -> int | None:
-        """Where this partition is read from since it was assigned; None if the group had no offset in it."""
+        """Where this partition is read from since it was last assigned; None if the group had no offset in it."""
         return self._begins.get(partition)
 
     def known_begin(self, partition: Partition) -> int:
-        """The partition's first offset as the client knew it some ten seconds ago; -1 if it did not."""
-        return self._statistics.known_begin(partition)
+        """The partition's first offset as Kafka had it at the last fetch; below zero if the client does not know it.
+        Asks nobody but the client's memory: to be asked about a partition that has just delivered something."""
+        try:
+            found = self._client.get_watermark_offsets(topic_partition(partition), cached=True)
+        except KafkaException:  # it has forgotten the partition
+            return -1
+        return found[0] if found else -1
 
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the client knew it up to five seconds ago; -1 if it did not."""
@@ -256,8 +262,9 @@ class Consumer:
         offsets = first_offsets(self._client, partitions, self._start, self._is_stopping)
         if offsets is None:
             return False
-        begins = {Partition(names.off_wire(each.topic), each.partition): each.offset for each in offsets}
-        self._begins = {partition: offset for partition, offset in begins.items() if offset >= 0}
+        for each in offsets:
+            partition = Partition(names.off_wire(each.topic), each.partition)
+            self._begins[partition] = each.offset if each.offset >= 0 else None
         assign = self._client.incremental_assign if self._is_incremental else self._client.assign
         assign(offsets)
         return True

@@ -72,12 +72,6 @@ class Statistics:
         """Let the silence begin anew."""
         self._heard_at = time.monotonic()
 
-    def known_begin(self, partition: Partition) -> int:
-        """The partition's first offset as the last figures had it, for which the client asks every ten seconds; -1 if
-        they had none."""
-        found = self._figures.partition(partition)
-        return max(found.lo_offset, NOTHING_KNOWN) if found else NOTHING_KNOWN
-
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the last figures had it; -1 if they had none."""
         found = self._figures.partition(partition)
@@ -105,7 +99,6 @@ _NOT_CONNECTED = frozenset(("INIT", "DOWN", "TRY_CONNECT", "CONNECT"))
 
 
 class _Partition(msgspec.Struct):
-    lo_offset: int = NOTHING_KNOWN
     hi_offset: int = NOTHING_KNOWN
     broker: int = -1
     """Which one it is read from."""

@@ -65,14 +65,13 @@ class Command(BaseCommand):
         catchup = Catchup(databases, options["batch_size"])
         metrics_port.open_port(options)
         stop = Stop()
-        with stop_on_signals(stop):
+        with stop_on_signals(stop), sparing_what_there_is():
             if options["once"]:
                 self._once(catchup, stop)
             else:
                 self.stdout.write(f"Catching up in {', '.join(databases)} every {options['interval']:g} s")
                 self.stdout.flush()
-                with sparing_what_there_is():
-                    catchup.run(options["interval"], stop)
+                catchup.run(options["interval"], stop)
 
     def _once(self, catchup: Catchup, stop: Stop) -> None:
         result = catchup.run_once(stop)
