@@ -1,7 +1,7 @@
 """What the injector asks of Kafka while nodes die, in a process of its own: librdkafka's admin client may abort the
 process when the node that it asks goes away (an assertion about its queues fails).
 
-usage: python -m tests.chaos.asking SERVERS coordinator GROUP | limit TOPIC BYTES | unlimit TOPIC
+usage: python -m tests.chaos.asking SERVERS coordinator GROUP | limit TOPIC BYTES | unlimit TOPIC | is_limited TOPIC
                                           | create TOPIC PARTITIONS | forget PREFIX
 """
 
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if question == "coordinator":
             sys.stdout.write(f"{_coordinator(admin, name)}\n")
+        elif question == "is_limited":
+            sys.stdout.write(f"{_is_limited(admin, name)}\n")
         elif question == "create":
             _create(admin, name, int(more[0]))
         elif question == "forget":
@@ -65,6 +67,11 @@ def _forget(admin: AdminClient, prefix: str) -> None:
     found = [topic for topic in admin.list_topics(timeout=5).topics if topic.startswith(prefix)]
     for answer in admin.delete_topics(found, request_timeout=15).values() if found else ():
         answer.result()
+
+
+def _is_limited(admin: AdminClient, topic: str) -> bool:
+    (answer,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=10).values()
+    return not answer.result()["max.message.bytes"].is_default
 
 
 def _set_limit(admin: AdminClient, topic: str, value: str | None) -> None:

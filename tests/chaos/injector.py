@@ -35,7 +35,7 @@ class Injector:
         self._broker = broker
         self._topic = topic
         self._history = history
-        self._made_at = time.time()
+        self._made_at = self._allowed_at = time.time()
         self._begun: list[tuple[float, Planned, Fault, Mend]] = []
 
     def begin(self, planned: Planned) -> None:
@@ -147,7 +147,19 @@ class Injector:
 
     def _refuse_no_longer(self) -> bool:
         """False if Kafka, which may be coming back, has not answered."""
-        return ask(self._broker.bootstrap_servers, "unlimit", self._broker.prefix + self._topic) is not None
+        is_allowed = ask(self._broker.bootstrap_servers, "unlimit", self._broker.prefix + self._topic) is not None
+        if is_allowed:
+            self._allowed_at = time.time()
+        return is_allowed
+
+    def end_late_refusal(self) -> None:
+        """Where Kafka refuses large batches still, end that, and note that it has. A node that is cut off from the
+        others passes on what it was asked when it is back: perhaps after another was asked to end it."""
+        since = self._allowed_at
+        is_limited = ask(self._broker.bootstrap_servers, "is_limited", self._broker.prefix + self._topic) == "True"
+        if is_limited and self._refuse_no_longer():
+            about = f"{self._topic}, later than it was to be"
+            self._history.note(Fault(at=since, kind=REFUSE, hits=(KAFKA,), until=time.time(), about=about))
 
     def _absent(self, planned: Planned) -> tuple[tuple[str, ...], str, Mend]:
         return (LATE,), "", self.create_late  # nobody has made it yet

@@ -192,6 +192,7 @@ class Run:
         """What was set aside while Kafka refused it."""
         if events := rest.set_aside():
             self.history.note(*[SetAside(event=event) for event in events])
+            self._injector.end_late_refusal()
             env = self._parts.direct_env(self._database) | {"EVENTS_PREFIX": self._broker.prefix}
             Process(["manage.py", "send_again"], env, self._folder / "send-again.log").succeeds()
 
