@@ -1,5 +1,6 @@
 """What a test sees in Kafka, through a client of its own that shares no code with the product."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewPartitions,
     NewTopic,
+    PartitionMetadata,
     ResourcePatternType,
     ResourceType,
 )
@@ -131,8 +133,20 @@ class Broker:
     def exists(self, topic: str) -> bool:
         return self.prefix + topic in self._metadata().topics
 
+    def partitions(self, topic: str) -> list[PartitionMetadata]:
+        """The topic's partitions by their numbers; none as long as the node that is asked does not know the topic."""
+        found = self._metadata().topics.get(self.prefix + topic)
+        return [found.partitions[number] for number in sorted(found.partitions)] if found else []
+
     def _metadata(self) -> ClusterMetadata:
-        return self.admin.list_topics(timeout=PATIENCE)
+        """What a node answers. A question to a node that has just died is lost, and another node is asked."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.admin.list_topics(timeout=PATIENCE / 6)
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
 
     def put(
         self,

@@ -163,7 +163,7 @@ def put_all(broker: Broker, topic: str, strangers: list[ReceivedRecord]) -> None
         good: Headers = [("ce_id", b"good-%d" % number), ("dead-letter-id", b"good-%d" % number)]
         key = b"good-%d" % number
         producer.produce(broker.prefix + topic, GOOD, key, partition=number % 2, headers=good)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
 
 
 def _told_apart(number: int, name: str, value: bytes | None) -> tuple[str, bytes | None]:
@@ -191,7 +191,7 @@ def test_a_header_whose_name_is_no_text_makes_a_letter_of_its_record_alone(
     def note(event: Event[EntryMade]) -> None:
         got.append(event.offset)
 
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     broker.put_many(TOPIC, [GOOD] * MANY, b"k", 0)  # Python makes a call that is made often in another way
     put_with_header(broker.bootstrap_servers, broker.prefix + TOPIC, 0, GOOD, b"\xff\xfe")
     broker.put(TOPIC, GOOD, partition=0)
@@ -213,11 +213,11 @@ def test_a_batch_that_cannot_be_unpacked_holds_its_partition_alone_and_is_named_
     bounds = {"fetch.max.bytes": 1_000_000, "receive.message.max.bytes": 1_000_512}
     consumer = {**settings.DJANGO_EVENTS["KAFKA_CONSUMER"], **bounds}
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": consumer}
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     packing = {"compression.type": "zstd", "message.max.bytes": 5_000_000}
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, **packing})
     producer.produce(broker.prefix + TOPIC, b"0" * 3_000_000, partition=0)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     for number in (0, 1):
         broker.put(TOPIC, GOOD, partition=number)
 
@@ -247,7 +247,7 @@ def test_many_strangers_on_a_real_kafka(broker: Broker, consuming: Consuming, de
     def note(event: Event[EntryMade]) -> None:
         got.append((event.partition, event.offset))
 
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     put_all(broker, TOPIC, drawn(records(TOPIC), int(os.environ.get("EXAMPLES", "300"))))
     with consuming(group):
         wait_for(lambda: passed(broker, "strange", TOPIC))
@@ -274,7 +274,7 @@ def test_many_letters_of_strangers_on_a_real_kafka(
     def note(event: Event[EntryMade]) -> None: ...
 
     broker.create(LETTERS)
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     strangers = drawn(records(LETTERS, of_letters=True), int(os.environ.get("EXAMPLES", "300")))
     put_all(broker, LETTERS, strangers)
     with consuming(group):

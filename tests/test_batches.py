@@ -26,7 +26,7 @@ TOPIC = "ledger.entry-made"
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def test_no_group_appears_in_kafka(broker: Broker) -> None:
 
 
 def test_several_topics_and_lists_of_events(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-closed"], timeout=60)
     calls: list[list[int]] = []
     may_go_on = threading.Event()
 
@@ -175,7 +175,7 @@ def test_a_topic_that_is_made_again_is_read_from_its_first_event_and_a_gap_is_to
         put_many(broker, range(before))
         wait_for(lambda: len(seen) == before)
         broker.delete(TOPIC)
-        topics.create_missing([TOPIC], timeout=10)
+        topics.create_missing([TOPIC], timeout=60)
         put_many(broker, range(100, 105))
         wait_for(lambda: {*range(100, 105)} <= {*numbers(seen)})
         wait_for(lambda: gaps)
@@ -213,8 +213,8 @@ def test_what_kafka_has_no_longer_is_a_gap_that_is_told_in_its_place(broker: Bro
     finally:
         after.stop()
         thread.stop(30)
-        after.join(30)
-        thread.join(30)
+        after.join(60)
+        thread.join(60)
     assert story[5:] == [99, Gap(topic=TOPIC, partition=0, start=5, end=8), 8, 9]
 
 
@@ -288,7 +288,7 @@ def test_on_gap_that_fails_is_tried_until_it_works(broker: Broker, monkeypatch: 
         put(broker, 1)
         wait_for(lambda: seen)
         broker.delete(TOPIC)
-        topics.create_missing([TOPIC], timeout=10)
+        topics.create_missing([TOPIC], timeout=60)
         put(broker, 2)
         wait_for(lambda: 2 in numbers(seen)[1:])
     assert len(told) >= 3

@@ -28,7 +28,7 @@ TOPIC = "ledger.entry-made"
 
 @pytest.fixture
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @pytest.fixture

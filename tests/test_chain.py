@@ -50,7 +50,7 @@ def numbers(service: str) -> dict[str, list[int]]:
 
 
 def test_effects_happen_once_and_in_order_in_a_chain_of_services_that_are_killed(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     for topic in ("chain.entry-checked", "chain.entry-filed"):
         broker.create(topic)
     services = [Service(site, name) for name in SERVICES]

@@ -190,7 +190,7 @@ def test_the_codec_of_the_topic_says_which_content_types_are_read(
     def note(event: Event[object]) -> None:
         read.append(event.payload)
 
-    topics.create_missing(["strangers"], timeout=10)
+    topics.create_missing(["strangers"], timeout=60)
     broker.put("strangers", body, key=b"1", headers=headers, partition=0)
     with consuming(group):
         wait_for(lambda: broker.committed("strangers", "strangers", 0) == 1)
@@ -215,7 +215,7 @@ def test_a_codec_whose_registry_is_away_is_asked_again(
     def note(event: Event[str]) -> None:
         read.append(event.payload)
 
-    topics.create_missing(["texts"], timeout=10)
+    topics.create_missing(["texts"], timeout=60)
     broker.put("texts", b"a", key=b"1", partition=0)
     monkeypatch.setattr(Texts, "registry_is_away", True)
     with consuming(group):

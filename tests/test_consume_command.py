@@ -145,7 +145,7 @@ class TestOnRealParts:
 
     @pytest.fixture(autouse=True)
     def created(self, broker: Broker) -> None:
-        kafka_topics.create_missing(["ledger.entry-made"], timeout=10)
+        kafka_topics.create_missing(["ledger.entry-made"], timeout=60)
 
     def test_workers_are_as_many_as_the_command_says_and_enough_events_are_an_end(
         self, broker: Broker, declarations: None, transactional_db: None
@@ -209,7 +209,7 @@ class TestReload:
     @pytest.fixture(autouse=True)
     def app(self, broker: Broker, tmp_path: Path) -> None:
         """An app whose handlers may be changed."""
-        kafka_topics.create_missing(["ledger.entry-made"], timeout=10)
+        kafka_topics.create_missing(["ledger.entry-made"], timeout=60)
         (tmp_path / "reloaded").mkdir()
         (tmp_path / "reloaded" / "__init__.py").touch()
         settings = 'from tests.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, "reloaded"]\n'

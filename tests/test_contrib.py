@@ -279,7 +279,7 @@ def test_alerts_fire_while_the_broker_is_down(
         """The alerts of this name at this moment: a process that answers late for once has none in the next."""
         return server.firing().get(name, [])
 
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     fragile_site.start("consume", "audit", f"--metrics-port={consume_port}").says("audit: got ledger.entry-made")
     sender = fragile_site.start("catchup", f"--metrics-port={catchup_port}")
     wait_for(lambda: server.well() == {"django-events-consume", "django-events-catchup"})

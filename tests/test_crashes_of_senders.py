@@ -45,7 +45,7 @@ def catch_up(site: Site) -> None:
 
 @pytest.fixture(autouse=True)
 def topic(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
 
 
 @pytest.mark.parametrize("point", ["row-inserted", "committed-before-wake", *SENDING_POINTS])

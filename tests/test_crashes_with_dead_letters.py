@@ -23,7 +23,7 @@ TOPIC, LETTERS = "ledger.entry-made", "ledger.entry-made.clinic.dead-letter"
 
 @pytest.fixture(autouse=True)
 def one_ill_entry(site: Site, broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     Account.objects.create(name="ill-ann")
     make_entry("ann")
     make_entry("bob")

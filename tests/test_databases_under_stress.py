@@ -79,7 +79,7 @@ def unavailable_said() -> Iterator[None]:
 @pytest.fixture
 def load(site: Site, broker: Broker) -> Iterator[Process]:
     """A process that sends entries steadily."""
-    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=60)
     yield site.start("make_entries", f"--accounts={ACCOUNTS}", f"--entries={ENTRIES}", "--rate=200")
 
 

@@ -109,7 +109,7 @@ def test_a_group_that_is_too_late_says_what_it_has_missed(
     def put(numbers: range) -> None:
         broker.put_many(TOPIC, [b'{"account":"a","number":%d}' % n for n in numbers], b"a", 0)
 
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     put(range(3))
     with consuming(group):
         wait_for(lambda: len(handled) == 3)

@@ -115,7 +115,7 @@ def test_who_has_all_partitions_asks_nobody_who_has_the_rest(broker: Broker, mon
     broker.create(TOPIC)
     both = [Partition(TOPIC, number) for number in (0, 1)]
     alone = Membership(group="readers", topics=[TOPIC], member_id="me", partitions=both, has_heard=True)
-    assert consumer_groups.unassigned([alone], timeout=10) == []
+    assert consumer_groups.unassigned([alone], timeout=60) == []
 
 
 def test_a_start_waits_for_a_topic_that_comes_late(broker: Broker, settings: Any) -> None:
@@ -277,7 +277,7 @@ def test_broadcast_handlers_run_beside_the_groups_that_are_named(broker: Broker)
 
 def test_the_health_of_a_process_is_that_of_all_that_run_there(broker: Broker, monkeypatch: Any) -> None:
     """Also where nobody has called start_broadcast(): ``consume`` is a Service, too."""
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     heard_by("hear")
     heard_by("other")
     first, second = broadcasting.chosen(broadcasting.declared())
@@ -302,7 +302,7 @@ def test_the_health_of_a_process_is_that_of_all_that_run_there(broker: Broker, m
 
 
 def test_only_those_run_that_are_named_and_no_group_need_run(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     heard: list[str | None] = []
 
     @broadcast(entry_made)

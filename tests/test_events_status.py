@@ -310,7 +310,7 @@ def test_a_group_that_nobody_runs(broker: Broker, no_groups: None, declarations:
     def bill(event: Event[EntryMade]) -> None: ...
 
     assert "failing Kafka does not have the topic ledger.entry-made, which is handled by sales." in texts()
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     wait_for(
         lambda: (
             "waiting No process runs the group sales. Nothing waits for that yet. → manage.py consume sales" in texts()

@@ -48,7 +48,7 @@ def passed(broker: Broker, group: str, topic: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=60)
 
 
 @pytest.mark.parametrize(

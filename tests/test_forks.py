@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 
 def test_parent_and_children_send_their_events(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     output = site.run("make_entries_in_forks", "--children=3")
     assert "Traceback" not in output
     wait_for(lambda: not OutgoingEvent.objects.exists())
@@ -85,7 +85,7 @@ with entry_made.subscribe(key="ann", timeout=60) as events:
 
 
 def test_subscriptions_go_on_in_the_parent_and_a_child_is_told_to_open_its_own(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
 
     def put(number: int) -> None:
         broker.put("ledger.entry-made", b'{"account":"a","number":%d}' % number, key=b"ann", partition=0)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.usefixtures("
 
 @pytest.fixture
 def group(broker: Broker, transactional_db: None) -> ConsumerGroup:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     return ConsumerGroup("limited")
 
 

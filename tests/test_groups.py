@@ -267,12 +267,12 @@ def test_groups_are_asked_for_their_offsets_at_the_same_time(monkeypatch: pytest
     everybody = threading.Barrier(5)
 
     def ask(group: str, partitions: object, timeout: float) -> dict[Partition, int]:
-        everybody.wait(30)
+        everybody.wait(60)
         return {}
 
     monkeypatch.setattr(consumer_groups, "committed_offsets", ask)
     nothing: dict[str, list[Partition]] = {f"group-{number}": [] for number in range(5)}
-    assert consumer_groups._committed_offsets(nothing, timeout=10) == {group: {} for group in nothing}
+    assert consumer_groups._committed_offsets(nothing, timeout=60) == {group: {} for group in nothing}
 
 
 def test_a_kafka_that_does_not_answer_is_an_error_in_time(sales: ConsumerGroup, settings: Any) -> None:

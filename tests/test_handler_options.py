@@ -30,7 +30,7 @@ TOPIC = "ledger.entry-made"
 
 
 def put(broker: Broker, count: int, key: bytes | None = None) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     broker.put_many(TOPIC, [b'{"account":"a","number":%d}' % number for number in range(count)], key, 0)
 
 

@@ -159,7 +159,7 @@ def test_a_reader_of_broadcast_events_goes_on_with_another_client(
             stopped.go_on()
     finally:
         reader.stop()
-        reader.join(30)
+        reader.join(60)
     assert feed.keys == [b"first", b"second"]
     assert "The reader of broadcast events has a client that hangs (librdkafka#5476)" in caplog.text
 

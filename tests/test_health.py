@@ -60,7 +60,7 @@ def test_the_file_is_not_renewed_while_a_handler_is_stuck(
         return look(service, timeout)
 
     monkeypatch.setattr(Service, "wait", counted)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("stuck")
     may_end = threading.Event()
 
@@ -105,7 +105,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slowness, "LONG", 0.1)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("stuck")
     may_end = threading.Event()
 
@@ -130,7 +130,7 @@ def test_a_service_is_not_well_while_a_group_does_not_poll(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_module, "LONGEST_ROUND", 1.0)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("held")
     is_held, may_go_on = threading.Event(), threading.Event()
 
@@ -186,7 +186,7 @@ def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
         raise SystemExit("died")
 
     monkeypatch.setattr(LetterWriter, "_write", die)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("mute")
 
     @group.idempotent(entry_made, on_failure=OnFailure.SAVE, retry=False)
@@ -199,7 +199,7 @@ def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
     broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a")
     wait_for(lambda: not service.is_healthy)
     with pytest.raises(SystemExit, match="died"):
-        service.wait(30)
+        service.wait(60)
     wait_for(lambda: not service._groups[0].is_alive())  # what the writer had is not waited for
     service.stop(30)
 
@@ -209,7 +209,7 @@ def test_a_group_whose_writer_of_letters_has_died_does_not_go_on(
 def test_what_ends_a_group_is_raised_while_its_handlers_are_waited_for(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("ending")
     has_begun, may_end = threading.Event(), threading.Event()
 
@@ -239,7 +239,7 @@ def test_a_service_is_not_ill_for_a_handler_that_is_stuck_in_another_service(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slowness, "LONG", 0.1)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("both")
     may_end = threading.Event()
 
@@ -267,7 +267,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck_with_a_dead_letter(
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slowness, "LONG", 0.1)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("later")
     may_end = threading.Event()
 
@@ -305,7 +305,7 @@ def test_a_service_is_not_well_while_a_thread_of_dead_letters_hangs(
     hanging: str,
 ) -> None:
     monkeypatch.setattr(slowness, "HANGS", 3.0)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("hanging")
     may_go_on = threading.Event()
 
@@ -328,7 +328,7 @@ def test_a_service_is_not_well_while_a_dead_letter_is_being_written_for_too_long
     broker: Broker, declarations: None, transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(letter_writer, "STUCK", 0.1)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("slow-letters")
     may_go_on = threading.Event()
     send = LetterWriter._send
@@ -358,7 +358,7 @@ def test_a_service_is_not_well_while_a_dead_letter_is_being_written_for_too_long
 def test_a_service_is_not_well_without_one_of_its_threads(
     broker: Broker, declarations: None, transactional_db: None
 ) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("short")
 
     @group.exactly_once(entry_made)

@@ -103,7 +103,7 @@ def test_a_service_that_is_stuck_is_told_while_it_runs(
     broker: Broker, declarations: None, consuming: Consuming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slowness, "LONG", 0.1)
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group, may_end = ConsumerGroup("stuck"), threading.Event()
 
     @group.idempotent(entry_made)

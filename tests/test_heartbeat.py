@@ -90,7 +90,7 @@ def test_an_interval_that_would_be_a_storm_is_refused(settings: Any, seconds: fl
 @pytest.fixture
 def seen(broker: Broker, declarations: None, interval: float) -> list[int]:
     """The numbers of the events that a handler has seen."""
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     found: list[int] = []
 
     @broadcast(entry_made)
@@ -161,7 +161,7 @@ def test_that_heartbeats_cannot_be_sent_is_told_when_it_begins_when_it_changes_a
 
 @pytest.mark.kafka
 def test_heartbeats_of_strangers_do_no_harm(broker: Broker, seen: list[int]) -> None:
-    topics.create_missing([heartbeat.TOPIC], timeout=10)
+    topics.create_missing([heartbeat.TOPIC], timeout=60)
     broadcast_ = started()
     try:
         for body in (b"\xff\xfe{", None, b"", b"[" * 10_000):
@@ -182,7 +182,7 @@ def test_where_a_thread_has_ended_nothing_is_live_or_well(broker: Broker, seen: 
         assert broadcast_.is_healthy
         (thread,) = broadcast_._handlers.values()
         thread.stop(30)
-        thread.join(30)
+        thread.join(60)
         assert not broadcast_.is_live()
         assert not broadcast_.is_healthy
     finally:
@@ -198,7 +198,7 @@ def test_after_an_outage_a_reader_goes_on_and_is_live_again(
     kafka_server: KafkaServer, fragile: Broker, declarations: None, interval: float, how: str
 ) -> None:
     """While Kafka is away it is not live; afterwards nothing is missing, and no gap is told."""
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     seen: list[int] = []
     gaps: list[object] = []
 
@@ -229,7 +229,7 @@ def test_after_an_outage_a_reader_goes_on_and_is_live_again(
 def test_a_process_that_starts_while_kafka_is_away_is_not_ready_before_it_is_back(
     kafka_server: KafkaServer, fragile: Broker, declarations: None, interval: float
 ) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     seen: list[int] = []
 
     @broadcast(entry_made)

@@ -178,7 +178,7 @@ def test_a_letter_whose_lease_ends_while_its_handler_runs_does_not_end_the_consu
             raise DoNotRetry("not now")
         may_end.wait(60)
 
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     broker.put(TOPIC, b'{"account":"ann","number":1}', partition=0)
     with consuming(ward) as service:
         repair.retry([the_letter().pk])

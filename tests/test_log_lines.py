@@ -25,7 +25,7 @@ PLACE = "ledger.entry-made[1]@0 (event e-17)"
 
 @pytest.fixture
 def one_event(broker: Broker, transactional_db: None) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     headers = [("ce_specversion", b"1.0"), ("ce_id", b"e-17"), ("ce_source", b"shop")]
     broker.put("ledger.entry-made", b'{"account":"a","number":1}', key=b"a", headers=headers, partition=1)
 

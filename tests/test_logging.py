@@ -33,7 +33,7 @@ LOGGER = logging.getLogger("the.site")
 
 
 def put(broker: Broker, *ids: str, body: bytes = BODY) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     for event_id in ids:
         headers = [("ce_specversion", b"1.0"), ("ce_id", event_id.encode()), ("ce_source", b"shop")]
         broker.put(TOPIC, body, key=b"a", headers=headers, partition=1)
@@ -273,7 +273,7 @@ def test_of_many_kinds_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch)
 def test_a_topic_that_cannot_be_read_does_not_fill_the_log(
     broker: Broker, declarations: None, consuming: Consuming, caplog: pytest.LogCaptureFixture
 ) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     broker.put_many(TOPIC, [b"no json"] * 300, key=b"a", partition=1)
     group = ConsumerGroup("flooded")
 

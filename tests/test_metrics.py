@@ -73,7 +73,7 @@ def patient_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=10)
+    topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=60)
     wait_for(lambda: broker.exists(TOPIC) and broker.exists("ledger.entry-closed"))
 
 
@@ -549,7 +549,7 @@ def test_gaps_are_counted(broker: Broker, created: None, declarations: None, mon
         put(broker, 1)
         wait_for(lambda: seen)
         broker.delete(TOPIC)
-        topics.create_missing([TOPIC], timeout=10)
+        topics.create_missing([TOPIC], timeout=60)
         put(broker, 2)
         wait_for(lambda: value(metrics.BROADCAST_GAPS, "gapped") > 0)
 

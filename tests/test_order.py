@@ -27,7 +27,7 @@ def in_order() -> dict[bytes | None, list[int]]:
 
 
 def test_two_relays_and_four_sending_processes_keep_the_order_of_fifty_keys(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     relays = [site.start("catchup", "--interval=0.05") for _ in range(2)]
     senders = [
         site.start("make_entries", "--entries=1250", "--accounts=50", f"--first={12 * number}") for number in range(4)
@@ -41,7 +41,7 @@ def test_two_relays_and_four_sending_processes_keep_the_order_of_fifty_keys(site
 
 
 def test_the_order_is_kept_while_senders_are_killed(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     points = ("produced-not-acknowledged", "acknowledged-not-deleted", "deleted-not-committed", "lanes-locked")
     senders = [
         site.start("make_entries", "--entries=100000", "--accounts=10", DJANGO_EVENTS_CRASH_AT=f"{point}:{20 + number}")

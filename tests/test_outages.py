@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
 @pytest.fixture(autouse=True)
 def created(fragile: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
 
 
 @pytest.fixture

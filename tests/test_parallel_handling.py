@@ -21,7 +21,7 @@ Consuming = Callable[..., AbstractContextManager[Service]]
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
 
 
 def put(broker: Broker, key: str, number: int) -> None:

@@ -92,8 +92,7 @@ def test_a_topic_that_we_create_has_three_copies_of_which_two_must_take_an_event
 
 def copies(broker: Broker, name: str) -> list[int]:
     """How many copies each partition has; nothing while the node that is asked does not know the topic."""
-    topic = broker.admin.list_topics(timeout=10).topics.get(broker.prefix + name)
-    return [len(each.replicas) for each in topic.partitions.values()] if topic else []
+    return [len(each.replicas) for each in broker.partitions(name)]
 
 
 def least_copies(broker: Broker, name: str) -> str:
@@ -131,8 +130,7 @@ def is_held_back(said: str, topic: str, why: str) -> bool:
 
 
 def leaders(broker: Broker, name: str) -> list[int]:
-    topic = broker.admin.list_topics(timeout=10).topics.get(broker.prefix + name)
-    return [topic.partitions[number].leader for number in sorted(topic.partitions)] if topic else []
+    return [partition.leader for partition in broker.partitions(name)]
 
 
 def send(topic: Topic[dict[str, Any]], numbers: range) -> None:

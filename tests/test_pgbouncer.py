@@ -44,7 +44,7 @@ def booked() -> list[tuple[str, int]]:
 def test_events_are_sent_and_handled_and_letters_are_tried(
     site: Site, broker: Broker, behind: dict[str, str], tmp_path: Path
 ) -> None:
-    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=60)
     Account.objects.create(name="ill-account-1")
     senders = [site.start("make_entries", "--accounts=5", "--entries=50", **behind) for _ in range(2)]
     site.start("catchup", "--interval=0.1", **behind)

@@ -27,7 +27,7 @@ FAST = Backoff(first=0.05, max=0.1)
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @pytest.fixture

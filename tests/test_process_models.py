@@ -25,7 +25,7 @@ TOPIC = "shop.order-placed"
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @pytest.fixture

@@ -193,7 +193,7 @@ def start() -> Iterator[Callable[[], Pruner]]:
     yield start
     for pruner in started:
         pruner.stop(0)
-        pruner.join(30)
+        pruner.join(60)
         assert not pruner.is_alive()
 
 
@@ -231,7 +231,7 @@ def test_what_topics_keep_too_long_is_said_once_kafka_has_told_it(
     pruner.start()
     wait_for(lambda: said)
     pruner.stop(0)
-    pruner.join(30)
+    pruner.join(60)
     assert said == ["orders keeps events for ever"]
     assert "How long topics keep their events is not known: Kafka is away. It is tried again later" in caplog.text
 

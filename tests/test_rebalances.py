@@ -35,7 +35,7 @@ def made() -> list[tuple[str, int]]:
 
 
 def test_effects_happen_once_while_consumers_join_leave_and_die(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=60)
     first = site.start("consume", "ledger")
     first.says("got ledger")
     sender = site.start("make_entries", "--entries=800", "--accounts=20", EXIT_TIMEOUT="120")
@@ -56,7 +56,7 @@ def test_effects_happen_once_while_consumers_join_leave_and_die(site: Site, brok
 
 
 def test_both_consumers_of_a_group_get_a_part(site: Site, broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     first, second = site.start("consume", "audit"), site.start("consume", "audit")
     wait_for(lambda: has_one_partition(first.output) and has_one_partition(second.output))
     site.run("make_entries", "--entries=100", "--accounts=20", EXIT_TIMEOUT="120")
@@ -76,7 +76,7 @@ def has_one_partition(output: str) -> bool:
 
 def test_dead_letters_are_brought_in_and_cured(site: Site, broker: Broker) -> None:
     """The reader of dead letters is a group of its own, with the same options."""
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     Account.objects.create(name="ill-ann")
     site.start("consume", "clinic")
     make_entry("ann")
@@ -120,7 +120,7 @@ class Patients:
 @pytest.fixture
 def patients(broker: Broker, declarations: None, transactional_db: None) -> Patients:
     """With three events of one key in each of the two partitions."""
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     for partition in (0, 1):
         broker.put_many("ledger.entry-made", [BODY] * 3, b"key-%d" % partition, partition)
     return Patients()
@@ -160,7 +160,7 @@ def test_who_gives_up_a_partition_waits_for_a_bounded_time_and_what_is_late_does
 def test_who_was_frozen_for_so_long_that_others_took_over_begins_and_commits_nothing_more(
     site: Site, broker: Broker, tmp_path: Path
 ) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     hold = tmp_path / "hold"
     for number in range(40):
         make_entry("ann", hold=str(hold) if not number else "")

@@ -281,8 +281,7 @@ def test_a_topic_that_vanishes_is_created_again_and_its_events_arrive(
 
 
 def has_partition(broker: Broker, topic: str, number: int) -> bool:
-    metadata = broker.admin.list_topics(timeout=10)
-    return number in metadata.topics[broker.prefix + topic].partitions
+    return number in [partition.id for partition in broker.partitions(topic)]
 
 
 def test_a_topic_of_another_site_with_the_bare_name_is_not_taken_for_ours(

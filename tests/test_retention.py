@@ -45,7 +45,7 @@ def test_a_topic_that_keeps_events_for_longer_is_named(
     broker: Broker, config: dict[str, str], said: str | None
 ) -> None:
     broker.create("orders", 1, **config)
-    found = retention.problems(["orders", "missing"], timeout=10)
+    found = retention.problems(["orders", "missing"], timeout=60)
     if said is None:
         assert not found
     else:
@@ -56,7 +56,7 @@ def test_a_topic_that_keeps_events_for_longer_is_named(
 def test_nothing_outlives_for_ever(broker: Broker, settings: Any) -> None:
     broker.create("orders", retention_ms="-1")
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "PROCESSED_RETENTION": None}
-    assert not retention.problems(["orders"], timeout=10)
+    assert not retention.problems(["orders"], timeout=60)
 
 
 def test_only_topics_of_exactly_once_handlers_count() -> None:

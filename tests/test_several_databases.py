@@ -188,7 +188,7 @@ def test_what_an_exactly_once_handler_sends_is_in_its_transaction(
         if len(tries) == 1:
             raise ValueError("the first try fails")
 
-    topics.create_missing(["orders", "bills"], timeout=10)
+    topics.create_missing(["orders", "bills"], timeout=60)
     with sending():
         with transaction.atomic():
             orders.send({"n": 1}, key="1")
@@ -214,7 +214,7 @@ def test_a_handler_says_which_database_its_transaction_is_in(
         if len(tries) == 1:
             raise ValueError("the first try fails")
 
-    topics.create_missing(["orders", "bills"], timeout=10)
+    topics.create_missing(["orders", "bills"], timeout=60)
     with sending():
         with transaction.atomic():
             orders.send({"n": 1}, key="1")
@@ -244,7 +244,7 @@ def test_catchup_looks_after_all_of_them_or_those_that_are_named(
 ) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "SEND_AFTER_COMMIT": False}
     both = {"OTHER_DATABASE_URL": address_of(other)}
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     for number in range(3):
         with transaction.atomic(), transaction.atomic(using="other"):
             entry_made.send(EntryMade("default", number), key="a")
@@ -260,7 +260,7 @@ def test_catchup_looks_after_all_of_them_or_those_that_are_named(
 
 
 def test_a_database_that_is_away_holds_up_its_own_events_alone(broker: Broker, other: str, site: Site) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     catchup = site.start("catchup", "--interval=0.1", OTHER_DATABASE_URL=address_of(other))
     save("default", 1)
     wait_for(lambda: arrived(broker) == {1})

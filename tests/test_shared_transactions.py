@@ -30,7 +30,7 @@ ALL_AT_ONCE = Limits(workers=1)
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
 
 
 @pytest.fixture

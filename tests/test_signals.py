@@ -35,7 +35,7 @@ BOTH = [Partition(TOPIC, 0), Partition(TOPIC, 1)]
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing([TOPIC], timeout=10)
+    topics.create_missing([TOPIC], timeout=60)
     wait_for(lambda: broker.exists(TOPIC))
 
 

@@ -24,7 +24,7 @@ SESSION = 300
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     for group in ("audit", "clinic", "clinic-dead-letter"):
         broker.set_session(group, SESSION)
 

@@ -24,7 +24,7 @@ STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=
 
 @pytest.fixture(autouse=True)
 def created(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_an_iteration_ends_when_another_thread_closes_it() -> None:
     hub.add(record(1))
     wait_for(lambda: seen == [1])
     events.close()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -296,7 +296,7 @@ def real(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     """Kafka, with readers that end as soon as nobody subscribes."""
     monkeypatch.setattr(reader, "LOOK_EVERY", 60.0)
     monkeypatch.setattr(hub_module, "LINGER", 0.0)
-    topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=10)
+    topics.create_missing([TOPIC, "ledger.entry-closed"], timeout=60)
     with sending():
         yield broker
         wait_for(lambda: not readers())
@@ -369,7 +369,7 @@ def test_after_an_outage_a_subscription_goes_on_and_has_missed_nothing(
 @pytest.mark.postgres
 def test_server_sent_events_reach_a_client_of_uvicorn(site: Site, broker: Broker) -> None:
     """What docs/server-sent-events.md shows: a page follows its order, and only that."""
-    topics.create_missing(["shop.order-placed"], timeout=10)
+    topics.create_missing(["shop.order-placed"], timeout=60)
     (port,) = free_ports(1)
     server = site.start_module("uvicorn", "testproject.asgi:application", f"--port={port}")
     server.says("Uvicorn running")
@@ -395,7 +395,7 @@ def test_server_sent_events_reach_a_client_of_uvicorn(site: Site, broker: Broker
 @pytest.mark.postgres
 @pytest.mark.browser
 def test_server_sent_events_reach_a_browser(site: Site, broker: Broker, chromium: str) -> None:
-    topics.create_missing(["shop.order-placed"], timeout=10)
+    topics.create_missing(["shop.order-placed"], timeout=60)
     (port,) = free_ports(1)
     site.start_module("uvicorn", "testproject.asgi:application", f"--port={port}").says("Uvicorn running")
     sent: list[int] = []

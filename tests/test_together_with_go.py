@@ -333,7 +333,7 @@ def test_heartbeats_of_go_tell_that_we_hear_and_ours_reach_kafka_as_its_reader_w
 ) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "BROADCAST_HEARTBEAT": 1000.0}  # ours are not sent meanwhile
     monkeypatch.setattr(heartbeat, "ANSWER", 60.0)
-    topics.create_missing(["ledger.entry-made", heartbeat.TOPIC], timeout=10)
+    topics.create_missing(["ledger.entry-made", heartbeat.TOPIC], timeout=60)
     broadcast(entry_made, name="note")(lambda event: None)
     running = Broadcast([each for each in broadcasting.declared() if each.name == "note"])
     running.start()

@@ -121,7 +121,7 @@ def test_a_tombstone_of_a_stranger_is_one_too_but_only_on_a_compacted_topic(
     def follow(event: Event[Customer | None]) -> None:
         read.append(event)
 
-    topics.create_missing(["customers", "plain"], timeout=10)
+    topics.create_missing(["customers", "plain"], timeout=60)
     broker.put("plain", None, key=b"1")
     broker.put("customers", None, key=b"1")
     with consuming(group):

@@ -313,7 +313,7 @@ def test_without_a_place_for_spans_what_a_handler_sends_is_in_the_trace_of_its_e
 def test_one_trace_from_the_request_through_another_process_to_what_the_handler_sends(
     spans: Spans, site: Site, broker: Broker, declarations: None, consuming: Consuming, tmp_path: Path
 ) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("way")
 
     @group.exactly_once(entry_made)
@@ -373,7 +373,7 @@ def test_send_now_is_a_span_that_links_what_it_sends(spans: Spans, broker: Broke
 def test_a_dead_letter_is_tried_again_in_the_trace_of_its_event(
     spans: Spans, broker: Broker, declarations: None, consuming: Consuming
 ) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("way")
     calls: list[int | None] = []
 

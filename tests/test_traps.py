@@ -25,7 +25,7 @@ Consuming = Callable[..., AbstractContextManager[Service]]
 
 @pytest.fixture(autouse=True)
 def one_event(broker: Broker, transactional_db: None) -> None:
-    topics.create_missing(["ledger.entry-made"], timeout=10)
+    topics.create_missing(["ledger.entry-made"], timeout=60)
     broker.put("ledger.entry-made", b'{"account":"ann","number":1}', key=b"ann", partition=0)
     Account.objects.create(name="taken")
 

@@ -395,14 +395,14 @@ def test_units_that_no_worker_has_begun_come_back_when_their_partition_is_given_
     workers: Workers[str] = Workers(1, "units")
     for name, progress in (("runs", [kept]), ("waits", [kept]), ("mixed", [kept, given_up]), ("gone", [given_up])):
         workers.submit(Unit(name, group.handlers[0], [record(0)] * len(progress), 1, progress))
-    assert has_begun.wait(30)
+    assert has_begun.wait(60)
     given_up.draining = True
     workers.take_back()
-    back = [workers.results.get(timeout=30) for _ in range(2)]
+    back = [workers.results.get(timeout=60) for _ in range(2)]
     assert [result.subject for result in back] == ["mixed", "gone"]
     assert {type(outcome) for result in back for outcome in result.outcomes} == {NotBegun}
     may_end.set()
-    assert [workers.results.get(timeout=30).subject for _ in range(2)] == ["runs", "waits"]
+    assert [workers.results.get(timeout=60).subject for _ in range(2)] == ["runs", "waits"]
     workers.stop(30)
 
 

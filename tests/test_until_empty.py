@@ -32,7 +32,7 @@ Consuming = Callable[..., AbstractContextManager[Service]]
 
 @pytest.fixture
 def created(broker: Broker) -> None:
-    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=10)
+    topics.create_missing(["ledger.entry-made", "ledger.entry-closed"], timeout=60)
 
 
 def numbers(handler: str) -> list[int]:

@@ -50,12 +50,12 @@ class Proxy:
         has by its own port."""
         entrance = _Entrance(target, link_of)
         self._entrances.append(entrance)
-        return asyncio.run_coroutine_threadsafe(entrance.listen(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(entrance.listen(), self._loop).result(60)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._close_links(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close_links(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     async def _close_links(self) -> None:
