@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
 from django.db import connections
@@ -15,8 +14,8 @@ from django_events.exceptions import BrokerUnavailable
 from django_events.models import Kind, LaneName, OutgoingEvent
 from django_events.presence.activity import Activity
 from django_events.presence.presence import presence
-from django_events.producing.lanes import WaitingLanes
-from django_events.producing.sender import ROWS, Sender, round_transaction
+from django_events.producing.sender import ROWS, Sender, can_lock_rows, round_transaction
+from django_events.producing.turns import Partner, Pass, Turns
 from django_events.retry import Backoff
 from django_events.stopping import Stop
 from django_events.trouble import Trouble
@@ -34,24 +33,11 @@ LOOK_AGAIN = 1.0
 wait until all is sent that waited at the look."""
 
 LANES_OF_A_ROUND = 8
-"""Half of the lanes of one topic, so that two processes share the work of the only topic that has some."""
+"""Half of the lanes of one topic, so that two processes share the work of the only topic that has some. Where many rows
+wait, a process sends them in two threads, of half as many lanes each."""
 
-
-@dataclass(slots=True)
-class Pass:
-    """What one pass over the lanes of one database did."""
-
-    sent: int = 0
-    busy: int = 0
-    """Lanes with rows that are in the hands of another sender."""
-    left: int = 0
-    """Lanes with rows that nobody sends now: Kafka does not take them, or the pass was stopped."""
-    why: str = ""
-    """Why Kafka does not take them; empty if that is not the reason."""
-    unanswered: str | None = None
-    """What went wrong, if Kafka or the database did not answer."""
-    is_outage: bool = False
-    """Whether it was ended by a round of which Kafka took nothing, for a reason that is not about topics."""
+ALONE = 60.0
+"""Seconds for which there is no second thread after it could not work, such as without another connection."""
 
 
 class Catchup:
@@ -61,7 +47,10 @@ class Catchup:
 
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
-        self._sender = Sender(rows, LANES_OF_A_ROUND, method="catchup")
+        self._rows = rows
+        self._sender = Sender(rows, method="catchup")
+        self._partners_sender = Sender(rows, method="catchup")
+        self._alone_until = 0.0
         self._waiting: dict[str, set[str]] = {}
         """By database, the topics that had rows at the last look."""
         self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
@@ -86,7 +75,7 @@ class Catchup:
     def activity(self) -> Activity:
         """What the table of processes tells of it. Thread-safe."""
         troubles = [trouble.text for trouble in (self._kafka, *self._outboxes.values()) if trouble.text]
-        return Activity(sends=True, troubles=(*troubles, *self._sender.troubles))
+        return Activity(sends=True, troubles=(*troubles, *self._held_back))
 
     def run_once(self, stop: Stop) -> Pass:
         """Send what waits now; lanes in the hands of others get a second chance. Raises BrokerUnavailable and
@@ -108,31 +97,59 @@ class Catchup:
         """Give the lanes that have rows their turns, until nothing is left or so many seconds have passed."""
         lanes = self._look(using)
         self._forget_what_others_have_sent(lanes, using)
-        waiting = WaitingLanes(lanes)
-        until = time.monotonic() + seconds
-        result = Pass()
-        busy: set[LaneName] = set()
-        while waiting and not stop.is_set():
-            done = self._sender.round(waiting, using)
-            if done is None:
-                break
-            busy.update(done.busy)
-            waiting.remove(done.busy)
-            result.sent += done.sent
-            result.unanswered = done.unanswered
-            if done.is_outage:
-                result.is_outage = True
-            if done.is_outage or time.monotonic() >= until:
-                break
-        result.busy, result.left = len(busy), len(waiting)
+        turns = Turns(lanes, using, stop, time.monotonic() + seconds)
+        while turns.go_on:
+            turns.round(self._sender, LANES_OF_A_ROUND)
+            if self._are_enough_for_two(turns):
+                self._share(turns)
+        result = turns.done
+        result.left = turns.lanes_left
         if result.left:
             outage = [result.unanswered] if result.is_outage and result.unanswered else []
-            result.why = "; ".join([*self._sender.troubles, *outage])
+            result.why = "; ".join([*self._held_back, *outage])
         return result
 
     def close(self) -> None:
-        """Let go of the producer, without waiting."""
+        """Let go of the producers, without waiting."""
         self._sender.close()
+        self._partners_sender.close()
+
+    def _are_enough_for_two(self, turns: Turns) -> bool:
+        """Whether a second thread pays: its connection to the database costs as much as some dozens of rows."""
+        if not turns.go_on or time.monotonic() < self._alone_until or not can_lock_rows(turns.using):
+            return False
+        return turns.sent_last > self._rows // 2 and turns.lanes_left > LANES_OF_A_ROUND // 2
+
+    def _share(self, turns: Turns) -> None:
+        """Give the lanes their turns in two threads. If the second cannot, the first has all of them again."""
+        half = turns.give_half()
+        partner = Partner(half, self._partners_sender, LANES_OF_A_ROUND // 2)
+        partner.start()
+        try:
+            while turns.go_on:
+                turns.round(self._sender, LANES_OF_A_ROUND // 2)
+        except BaseException:
+            half.end()
+            raise
+        finally:
+            partner.join()
+            turns.take_back(half)
+        if partner.error:
+            self._go_on_alone(partner.error)
+
+    def _go_on_alone(self, error: Exception) -> None:
+        if not isinstance(error, BrokerUnavailable | DatabaseError):
+            raise error
+        self._partners_sender.close()
+        self._alone_until = time.monotonic() + ALONE
+        logger.warning(
+            "The second thread that sends has failed: %s. The first goes on alone for %.0f s", str(error).strip(), ALONE
+        )
+
+    @property
+    def _held_back(self) -> list[str]:
+        """Which topics are held back, and why."""
+        return [*dict.fromkeys([*self._sender.troubles, *self._partners_sender.troubles])]
 
     def _look(self, using: str) -> list[LaneName]:
         """The lanes that have rows, in an order of our own, so that several processes begin at different ones."""
@@ -145,7 +162,9 @@ class Catchup:
     def _forget_what_others_have_sent(self, lanes: Sequence[LaneName], using: str) -> None:
         """A topic of which nothing waits any more, in no database, is not held back either."""
         self._waiting[using] = {lane.topic for lane in lanes}
-        self._sender.hold_back_only(set[str]().union(*self._waiting.values()))
+        waiting = set[str]().union(*self._waiting.values())
+        self._sender.hold_back_only(waiting)
+        self._partners_sender.hold_back_only(waiting)
 
     def _guarded_pass(self, using: str, stop: Stop) -> Pass:
         """One pass; an outage of Kafka or the database is no failure of ours, and nothing is given up."""
@@ -154,7 +173,7 @@ class Catchup:
             if self._kafka.reason and not (result.sent or result.unanswered):
                 self._sender.connect()  # others may have sent what waited: so Kafka itself is asked
         except BrokerUnavailable as error:
-            self._sender.close()
+            self.close()
             self._kafka.began(str(error))
             return Pass(unanswered=str(error))
         except DatabaseError as error:

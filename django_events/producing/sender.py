@@ -73,12 +73,11 @@ class Sender:
     It keeps one producer and one database connection per database for as long as they work.
     """
 
-    def __init__(self, rows: int = ROWS, lanes: int | None = None, *, method: Method = "relay") -> None:
-        """A round reads ``rows`` rows of ``lanes`` lanes at most; None: of as many as get a good share of the rows.
-        ``method`` is what metrics call it."""
+    def __init__(self, rows: int = ROWS, *, method: Method = "relay") -> None:
+        """A round reads ``rows`` rows at most. ``method`` is what metrics call it."""
         self._method: Method = method
         self._batch = BatchSize(rows)
-        self._lanes = max(1, min(lanes or rows, rows // ROWS_OF_A_LANE))
+        self._lanes = max(1, rows // ROWS_OF_A_LANE)
         self._holds = Holds()
         self._lanes_added: dict[tuple[str, str], float] = {}
         self._busy_checked = time.monotonic()
@@ -92,8 +91,9 @@ class Sender:
         """Let go of the producer, without waiting. The next round makes a new one."""
         self._courier.close()
 
-    def round(self, waiting: WaitingLanes, using: str) -> RoundResult | None:
-        """Send the oldest rows of some of the waiting lanes; None if none of them can be tried now.
+    def round(self, waiting: WaitingLanes, using: str, lanes_at_most: int | None = None) -> RoundResult | None:
+        """Send the oldest rows of some of the waiting lanes, of as many as get a good share of the rows, or of fewer;
+        None if none of them can be tried now.
 
         Raises BrokerUnavailable and Django's database errors. Then, and after a failure, all lanes with rows that
         were not sent are waiting again.
@@ -102,11 +102,12 @@ class Sender:
         if not lanes:
             return None
         self.add_lanes({lane.topic for lane in lanes}, using)
+        at_most = min(self._lanes, lanes_at_most or self._lanes)
         began_at = time.time_ns()
         locked: list[LaneName] = []
         try:
             with round_transaction(using):
-                locked = Lane.objects.lock(lanes, self._lanes, using, wait=self._courier.longest_wait)
+                locked = Lane.objects.lock(lanes, at_most, using, wait=self._courier.longest_wait)
                 if crash_points.armed:
                     crash_points.reached("lanes-locked")
                 waiting.remove(locked)
@@ -126,7 +127,7 @@ class Sender:
         self._look_into_silence(sending)
         return RoundResult(
             sent=len(sending.acknowledged),
-            busy=self._busy(lanes, locked, using),
+            busy=self._busy(lanes, locked, using) if len(locked) < at_most else (),  # else others were not tried
             unanswered=sending.unanswered,
             is_held=bool(sending.silent),
         )
@@ -215,8 +216,6 @@ class Sender:
 
     def _busy(self, lanes: Sequence[LaneName], locked: Sequence[LaneName], using: str) -> list[LaneName]:
         """Lanes that could not be locked. Now and then they are added again, in case that they were deleted."""
-        if len(locked) >= self._lanes:
-            return []  # the others were not tried
         busy = sorted(set(lanes) - set(locked))
         if busy and crash_points.armed:
             crash_points.reached("lane-found-taken")
@@ -227,9 +226,14 @@ class Sender:
         return busy
 
 
+def can_lock_rows(using: str) -> bool:
+    """Whether several senders can share the outbox of this database."""
+    return connections[using].features.has_select_for_update_skip_locked
+
+
 def round_transaction(using: str) -> AbstractContextManager[object]:
     """One short transaction; none where it would lock the whole database while Kafka is waited for (SQLite)."""
-    if connections[using].features.has_select_for_update_skip_locked:
+    if can_lock_rows(using):
         return transaction.atomic(using=using, durable=True)
     return nullcontext()
 

@@ -122,9 +122,9 @@ def _wake_up_lost() -> None:
     current = threading.local()
     play, send = Sender.round, Courier.send
 
-    def remembering(self: Sender, waiting: WaitingLanes, using: str) -> Any:
+    def remembering(self: Sender, waiting: WaitingLanes, using: str, lanes_at_most: int | None = None) -> Any:
         current.waiting = waiting
-        return play(self, waiting, using)
+        return play(self, waiting, using, lanes_at_most)
 
     def send_and_remove(self: Courier, rows: Sequence[Any]) -> Any:
         sending = send(self, rows)
