@@ -76,7 +76,10 @@ def create_all_missing(declared: Sequence[TopicSpec], letters: Letters, timeout:
     created = _create(declared, cluster, admin, timeout)
     if created:
         cluster = topics.metadata_with(created, admin, last_error, timeout)
-    return created | _create([*_letter_specs(letters, cluster, admin, timeout)], cluster, admin, timeout)
+    of_letters = _create([*_letter_specs(letters, cluster, admin, timeout)], cluster, admin, timeout)
+    if of_letters:  # whoever asks next is to be told of them, whichever node that asks
+        topics.metadata_with(of_letters, admin, last_error, timeout)
+    return created | of_letters
 
 
 def _create(wanted: Sequence[TopicSpec], cluster: ClusterMetadata, admin: AdminClient, timeout: float) -> set[str]:
