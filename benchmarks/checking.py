@@ -47,9 +47,9 @@ def _records(broker: Broker, topic: str) -> Iterator[Message]:
     options = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "checking", "enable.auto.commit": False}
     consumer = Consumer(options)
     try:
-        numbers = consumer.list_topics(name, timeout=10).topics[name].partitions
+        numbers = consumer.list_topics(name, timeout=60).topics[name].partitions
         partitions = [TopicPartition(name, number, 0) for number in numbers]
-        left = sum(consumer.get_watermark_offsets(partition, timeout=10)[1] for partition in partitions)
+        left = sum(consumer.get_watermark_offsets(partition, timeout=60)[1] for partition in partitions)
         consumer.assign(partitions)
         while left:
             records = consumer.consume(min(left, AT_ONCE), timeout=30)

@@ -63,7 +63,7 @@ def _version_of_kafka(bootstrap_servers: str) -> str:
 
 def _folder_of_kafka(bootstrap_servers: str) -> str:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    node = next(iter(admin.list_topics(timeout=10).brokers))
+    node = next(iter(admin.list_topics(timeout=60).brokers))
     (answer,) = admin.describe_configs([ConfigResource(ResourceType.BROKER, str(node))]).values()
     return str(answer.result()["log.dirs"].value).split(",")[0]
 

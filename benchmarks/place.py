@@ -113,7 +113,7 @@ def _migrate(database: str) -> None:
 
 def delete_topics(broker: Broker) -> None:
     """Delete every topic of the broker's prefix."""
-    names = [name for name in broker.admin.list_topics(timeout=10).topics if name.startswith(broker.prefix)]
+    names = [name for name in broker.admin.list_topics(timeout=60).topics if name.startswith(broker.prefix)]
     for done in broker.admin.delete_topics(names).values() if names else ():
         done.result()
 

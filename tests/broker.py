@@ -1,14 +1,14 @@
 """What a test sees in Kafka, through a client of its own that shares no code with the product."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -30,6 +30,19 @@ from tests.waiting import wait_for
 
 PATIENCE = 60.0
 """Seconds that Kafka has for an answer to a test: it may be busy with other tests."""
+
+NOT_NOW = frozenset(
+    {
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.INVALID_REPLICATION_FACTOR,  # there is no node to lay a topic on
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+    }
+)
+"""What Kafka answers as long as a node that the machine has let stand still is not let in again."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +83,19 @@ class Broker:
         """Create a topic, with as many copies as Kafka makes of its own accord; config names have ``_`` for ``.``."""
         options = {name.replace("_", "."): value for name, value in config.items()}
         new = NewTopic(self.prefix + topic, num_partitions=partitions, replication_factor=-1, config=options)
-        for answer in self.admin.create_topics([new]).values():
-            answer.result()
+        _until_done(lambda: self.admin.create_topics([new]), KafkaError.TOPIC_ALREADY_EXISTS)
         wait_for(lambda: self.exists(topic))
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Let the topic have so many partitions."""
-        for answer in self.admin.create_partitions([NewPartitions(self.prefix + topic, total)]).values():
-            answer.result()
+        wanted = NewPartitions(self.prefix + topic, total)
+        _until_done(lambda: self.admin.create_partitions([wanted]), KafkaError.INVALID_PARTITIONS)
         wait_for(lambda: len(self._metadata().topics[self.prefix + topic].partitions) == total)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Have Kafka forget the partition's records before this offset."""
-        (answer,) = self.admin.delete_records([TopicPartition(self.prefix + topic, partition, before)]).values()
-        answer.result()
+        place = TopicPartition(self.prefix + topic, partition, before)
+        _until_done(lambda: self.admin.delete_records([place]))
 
     def set_session(self, group: str, seconds: int) -> None:
         """How long the broker waits for a process of this group; it counts with ``group.protocol=consumer``."""
@@ -95,8 +107,7 @@ class Broker:
             answer.result()
 
     def delete(self, topic: str) -> None:
-        for answer in self.admin.delete_topics([self.prefix + topic]).values():
-            answer.result()
+        _until_done(lambda: self.admin.delete_topics([self.prefix + topic]), KafkaError.UNKNOWN_TOPIC_OR_PART)
         wait_for(lambda: not self.exists(topic))
 
     def restrict(self, topic: str, *allowed: AclOperation) -> None:
@@ -223,6 +234,26 @@ class Broker:
             return _end(consumer, TopicPartition(self.prefix + topic, partition))
         finally:
             consumer.close()
+
+
+def _until_done(ask: Callable[[], Mapping[Any, Any]], done_before: int | None = None) -> None:
+    """Ask until Kafka does it. ``done_before`` is the error that says, after a try whose answer was another, that this
+    try has done it."""
+    deadline = time.monotonic() + PATIENCE
+    is_repeated = False
+    while True:
+        try:
+            for answer in ask().values():
+                answer.result()
+            return
+        except KafkaException as error:
+            code = error.args[0].code()
+            if is_repeated and code == done_before:
+                return
+            if code not in NOT_NOW or time.monotonic() > deadline:
+                raise
+        is_repeated = True
+        time.sleep(0.1)
 
 
 def _end(consumer: Consumer, partition: TopicPartition) -> int:

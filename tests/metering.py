@@ -27,7 +27,7 @@ def gauges(label: str, value: str) -> set[str]:
 
 def read(port: int, path: str = "metrics") -> str:
     """The page of a process on this port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=120) as answer:
         text: bytes = answer.read()
     return text.decode()
 

@@ -30,5 +30,5 @@ def put_with_header(bootstrap_servers: str, wire_topic: str, partition: int, val
         _END,
     )
     assert error == _NO_ERROR
-    assert library.rd_kafka_flush(producer, 30_000) == _NO_ERROR
+    assert library.rd_kafka_flush(producer, 120_000) == _NO_ERROR
     library.rd_kafka_destroy(producer)

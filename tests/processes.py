@@ -117,12 +117,12 @@ class Site:
         """Whether this text is in the output of one of its processes."""
         return any(text in process.output for process in self._started)
 
-    def catch_up(self) -> None:
+    def catch_up(self, *arguments: str, **env: str) -> None:
         """Have ``catchup --once`` send all that waits; once more where a busy Kafka did not take all of it in time."""
         tried: list[Process] = []
 
         def has_sent_all() -> bool:
-            tried.append(self.start("catchup", "--once"))
+            tried.append(self.start("catchup", "--once", *arguments, **env))
             return tried[-1].ends() == 0
 
         try:

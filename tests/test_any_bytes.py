@@ -231,7 +231,7 @@ def test_a_batch_that_cannot_be_unpacked_holds_its_partition_alone_and_is_named_
     (said,) = {record.getMessage() for record in caplog.records if "cannot read on in" in record.getMessage()}
     command = "groups --reset strange --topic ledger.entry-made --partition 0 --to"
     assert f"manage.py events {command} OFFSET" in said
-    call_command("events", *command.split(), "1", "--yes", stdout=StringIO())
+    call_command("events", *command.split(), "1", "--yes", "--timeout=60", stdout=StringIO())
     with consuming(strange.group):
         wait_for(lambda: broker.committed("strange", TOPIC, 0) == 2)
     assert places() == {(1, 0), (0, 1)}

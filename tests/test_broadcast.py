@@ -50,7 +50,7 @@ def running(*names: str) -> Iterator[Broadcast]:
         assert broadcast.wait_until_ready(60)
         yield broadcast
     finally:
-        assert broadcast.stop(30)
+        assert broadcast.stop(120)
 
 
 def put(broker: Broker, number: int, key: str = "ann", partition: int = 0, topic: str = TOPIC) -> None:
@@ -212,7 +212,7 @@ def test_what_kafka_has_no_longer_is_a_gap_that_is_told_in_its_place(broker: Bro
         wait_for(lambda: len(story) == 9)
     finally:
         after.stop()
-        thread.stop(30)
+        thread.stop(120)
         after.join(60)
         thread.join(60)
     assert story[5:] == [99, Gap(topic=TOPIC, partition=0, start=5, end=8), 8, 9]

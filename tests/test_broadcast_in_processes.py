@@ -153,7 +153,7 @@ def test_after_an_outage_each_process_is_live_again_and_tells_whether_something_
     is_missed: bool,
 ) -> None:
     """Where something is missed, the processes stand still, too, until Kafka has deleted what they have not read."""
-    topics.create_missing([TOPIC], timeout=30)
+    wait_for(lambda: topics.create_missing([TOPIC], timeout=60))
     count, command = IN_AN_OUTAGE[kind]
     (port,) = free_ports(1)
     site = make_site(fragile, tmp_path)

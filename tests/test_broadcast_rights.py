@@ -180,7 +180,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, settings: Any, fragile: Broker) -> No
 @pytest.fixture
 def guarded(fragile: Broker, quick: None, declarations: None) -> Iterator[Broker]:
     """Two topics; rights are given back at the end."""
-    topics.create_missing([TOPIC, OTHER], timeout=30)
+    wait_for(lambda: topics.create_missing([TOPIC, OTHER], timeout=60) == {TOPIC, OTHER})
     yield fragile
     fragile.unrestrict(TOPIC)
 
@@ -221,7 +221,7 @@ def test_while_a_topic_may_not_be_read_nobody_says_that_all_has_begun(guarded: B
         assert gaps == [Gap(topic=TOPIC, partition=0, start=0, end=1)]
         wait_for(broadcast_.is_live)
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
 
 
 @pytest.mark.kafka
@@ -246,7 +246,7 @@ def test_when_a_right_is_taken_for_a_while_it_goes_on_where_it_was(guarded: Brok
         assert not gaps
         wait_for(broadcast_.is_live)
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
 
 
 @pytest.mark.kafka

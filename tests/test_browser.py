@@ -11,6 +11,7 @@ from testproject.billing.models import Invoice
 from testproject.demo import website
 from tests.browser import browser, log_in
 from tests.processes import Site
+from tests.services.server import free_ports
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.postgres]
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.postgres]
 def test_the_poison_order_is_found_understood_repaired_and_handled(site: Site, chromium: str) -> None:
     User.objects.create_superuser("operator", password="a secret")
     address = start_site(site)
-    site.run("place_order", "gus", "0.00")
+    site.run("place_order", "gus", "0.00", EXIT_TIMEOUT="120")  # nobody else sends it
     with browser(chromium) as started:
         page = started.new_page()
         log_in(page, address + reverse("admin:index"), "operator", "a secret")
@@ -32,7 +33,7 @@ def test_the_poison_order_is_found_understood_repaired_and_handled(site: Site, c
 
 def start_site(site: Site) -> str:
     """Have the site run, and what handles its events; the site's address."""
-    port = website.free_port()
+    (port,) = free_ports(1)
     site.start("runserver", "--noreload", "--insecure", f"{website.HOST}:{port}")
     site.start("consume", "billing").says("got shop.order-placed")
     wait_for(lambda: website.answers(port))

@@ -16,7 +16,7 @@ from django_events import ConsumerGroup, DeclarationError, DecodeError, Encoding
 from django_events.consuming import repair
 from django_events.consuming.service import Service
 from django_events.kafka import topics
-from django_events.models import DeadLetter
+from django_events.models import DeadLetter, OutgoingEvent
 from django_events.testing import sending
 from tests.broker import Broker
 from tests.letters import a_letter, project
@@ -156,8 +156,10 @@ def test_what_was_sent_is_what_a_handler_gets(broker: Broker, consuming: Consumi
     def note(event: Event[bytes]) -> None:
         read.append(event)
 
-    with sending(), transaction.atomic():
-        raw.send(b"\x00\xff", key="1")
+    with sending():
+        with transaction.atomic():
+            raw.send(b"\x00\xff", key="1")
+        wait_for(lambda: not OutgoingEvent.objects.exists())
     with consuming(group):
         (event,) = wait_for(lambda: read)
     assert (event.payload, event.data, event.content_type) == (b"\x00\xff", b"\x00\xff", "application/octet-stream")

@@ -98,7 +98,7 @@ def test_a_commit_that_was_refused_for_the_moment_does_not_take_the_offset_back(
         wait_for(lambda: 2 in answered)
         wait_for(lambda: sales.committed() == 3)
     finally:
-        assert service.stop(30)
+        assert service.stop(120)
 
 
 class Listening:
@@ -179,7 +179,7 @@ def test_a_group_reads_although_a_coordinator_that_has_moved_refuses_to_tell_its
     try:
         wait_for(lambda: sales.handled)
     finally:
-        assert service.stop(30)
+        assert service.stop(120)
 
 
 def test_a_function_of_the_site_that_librdkafka_calls_may_raise(
@@ -202,7 +202,7 @@ def test_a_function_of_the_site_that_librdkafka_calls_may_raise(
         sales.sell()
         wait_for(lambda: sales.handled)
     finally:
-        assert service.stop(30)
+        assert service.stop(120)
     assert "The function 'stats_cb' in the Kafka options of settings.DJANGO_EVENTS raised" in caplog.text
     assert "no room for figures" in caplog.text
 

@@ -49,7 +49,7 @@ def error_of(failing: Failing) -> OperationalError:
 
 @pytest.mark.postgres
 def test_a_deadlock(accounts: None, other: psycopg.Connection) -> None:
-    other.execute("SET LOCAL deadlock_timeout = '10s'")  # so that the victim is not this one
+    other.execute("SET LOCAL deadlock_timeout = '10min'")  # so that the victim is not this one
     other.execute(lock_sql("bob"))
     waiting = threading.Thread(target=other.execute, args=[lock_sql("ann")])
 

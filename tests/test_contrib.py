@@ -279,7 +279,7 @@ def test_alerts_fire_while_the_broker_is_down(
         """The alerts of this name at this moment: a process that answers late for once has none in the next."""
         return server.firing().get(name, [])
 
-    topics.create_missing(["ledger.entry-made"], timeout=60)
+    wait_for(lambda: topics.create_missing(["ledger.entry-made"], timeout=60))
     fragile_site.start("consume", "audit", f"--metrics-port={consume_port}").says("audit: got ledger.entry-made")
     sender = fragile_site.start("catchup", f"--metrics-port={catchup_port}")
     wait_for(lambda: server.well() == {"django-events-consume", "django-events-catchup"})
@@ -297,4 +297,4 @@ def test_alerts_fire_while_the_broker_is_down(
     wait_for(lambda: [each["job"] for each in fires("DjangoEventsProcessDown")] == ["django-events-catchup"])
     fragile_site.start("catchup", f"--metrics-port={catchup_port}")
     kafka_server.restart()
-    wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys(), timeout=120)
+    wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys(), timeout=300)

@@ -13,7 +13,6 @@ from django_events.consuming import handing_out, letter_retrier, sharing, trying
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.models import OutgoingEvent, ProcessedEvent
-from django_events.producing import courier, patience
 from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from django_events.testing import sending
@@ -27,11 +26,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.django_db(tra
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def patient(patient_sender: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy Kafka has time to answer: what it has not acknowledged in time is sent again, which costs more. And what
     is looked for each second is not looked for more often because it takes longer."""
-    monkeypatch.setattr(courier, "CONNECT_WAIT", 60.0)
-    monkeypatch.setattr(patience, "SHORTEST", 60.0)
     monkeypatch.setattr(letter_retrier, "LOOK", 3600.0)
 
 
@@ -106,7 +103,7 @@ def consume(
             may_begin.set()
         wait_for(lambda: len(handled) >= events)
     finally:
-        assert service.stop(30)
+        assert service.stop(120)
 
 
 def in_hand(service: Service) -> int:

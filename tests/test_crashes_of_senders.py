@@ -63,7 +63,7 @@ def test_a_site_that_is_killed_loses_no_event_and_sends_none_that_was_not_commit
 def test_a_catchup_that_is_killed_leaves_the_rest_to_the_next(site: Site, broker: Broker, point: str) -> None:
     for number in range(20):
         make_entry(f"account-{number % 4}")
-    assert site.start("catchup", "--once", DJANGO_EVENTS_CRASH_AT=point).was_killed_by_itself()
+    assert site.start("catchup", DJANGO_EVENTS_CRASH_AT=point).was_killed_by_itself()  # it goes on until it gets there
     assert OutgoingEvent.objects.exists()
     catch_up(site)
     assert arrived(broker) == committed()

@@ -18,7 +18,7 @@ from django_events.consuming import dead_letter, letter_writer, repair
 from django_events.consuming.letter_rebuild import rebuild
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.service import Service
-from django_events.kafka import dead_letter_topics, topics
+from django_events.kafka import dead_letter_topics, topics, whole_topics
 from django_events.kafka.consumer import Consumer
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import DeadLetter, DeadLetterAttempt, State
@@ -46,8 +46,9 @@ def created(broker: Broker) -> None:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy Kafka has time to acknowledge a letter: otherwise it is written once more."""
+    """A busy Kafka has time to answer: a letter that it has not acknowledged would be written once more."""
     monkeypatch.setattr(letter_writer, "WAIT", 50.0)
+    monkeypatch.setattr(whole_topics, "WAIT", 60.0)
 
 
 @pytest.fixture
@@ -222,7 +223,7 @@ def test_a_topic_is_made_though_a_broker_tells_late_of_the_one_that_it_is_for(
         return told[-1]
 
     monkeypatch.setattr(topics, "metadata", told_late)
-    assert not dead_letter_topics.ensure("ward", [TOPIC], 10)
+    assert not dead_letter_topics.ensure("ward", [TOPIC], 60)
     wait_for(lambda: broker.exists(LETTERS))
 
 
@@ -299,8 +300,13 @@ def test_a_topic_that_is_read_again_brings_nothing_back(
         wait_for(lambda: DeadLetter.objects.count() == 2)
         repair.discard([DeadLetter.objects.earliest("pk").pk], "not needed", "ann")
         wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
-    for answer in broker.admin.delete_consumer_groups([f"{broker.prefix}ward-dead-letter"]).values():
-        answer.result()
+
+    def is_forgotten() -> bool:
+        """Not as long as a busy Kafka has not heard that its last member has left it."""
+        (answer,) = broker.admin.delete_consumer_groups([f"{broker.prefix}ward-dead-letter"]).values()
+        return answer.exception() is None
+
+    wait_for(is_forgotten)
     with consuming(ward):
         wait_for(lambda: sum(broker.committed("ward-dead-letter", LETTERS, part) or 0 for part in (0, 1)) == 2)
     assert sorted(DeadLetter.objects.values_list("state", flat=True)) == [State.DISCARDED, State.WAITING]

@@ -115,7 +115,7 @@ def running(folder: Path) -> Iterator[Running]:
 def test_the_demo_has_a_web_site_and_ends_in_good_order_with_ctrl_c(tmp_path: Path) -> None:
     with running(tmp_path) as demo:
         address = demo.says(r"The admin: (http://127.0.0.1:\d+/\S+)   user operator, password \w+").group(1)
-        with urllib.request.urlopen(address, timeout=30) as page:
+        with urllib.request.urlopen(address, timeout=120) as page:
             assert b"Username" in page.read()
         demo.says(r"until you press Ctrl-C:\norder ")
         os.killpg(demo.process.pid, signal.SIGINT)  # as a terminal does

@@ -68,6 +68,8 @@ def threads_of(*groups: str) -> list[str]:
 
 
 def test_what_is_sent_after_the_start_is_handled_with_both_protocols(protocol: str, broker: Broker) -> None:
+    for name in ("readers", "others"):
+        broker.set_session(name, 60)  # with the new protocol it is Kafka that ends sessions
     readers, others = Readers("readers"), Readers("others")
     with Service(groups=[readers.group, others.group]) as service:
         assert [broker.committed(name, TOPIC, number) for name in ("readers", "others") for number in (0, 1)] == [0] * 4
@@ -82,6 +84,7 @@ def test_a_process_for_which_no_partition_is_left_has_started_with_both_protocol
     protocol: str, broker: Broker
 ) -> None:
     broker.create(TOPIC, partitions=1)
+    broker.set_session("readers", 60)
     readers = Readers("readers")
     with Service([readers.group]) as first:
         with Service([readers.group]) as second:

@@ -93,7 +93,7 @@ def test_subscriptions_go_on_in_the_parent_and_a_child_is_told_to_open_its_own(s
     process = site.start("shell", "-v0", "-c", SUBSCRIPTIONS)
     process.says("parent")
     put(1)  # its reader runs, and the thread of its callbacks
-    wait_for(lambda: process.output.count("A subscription to topic 'ledger.entry-made'") == 3)
+    wait_for(lambda: process.output.count("A subscription to topic 'ledger.entry-made'") >= 3)
     put(2)
     process.says("child subscribed")
     put(3)

@@ -121,7 +121,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck(
     wait_for(lambda: not service.is_healthy)
     may_end.set()
     wait_for(lambda: service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -147,7 +147,7 @@ def test_a_service_is_not_well_while_a_group_does_not_poll(
     wait_for(lambda: not service.is_healthy)
     may_go_on.set()
     wait_for(lambda: service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 def test_a_service_is_well_while_its_group_asks_a_slow_kafka_for_its_topics(
@@ -174,7 +174,7 @@ def test_a_service_is_well_while_its_group_asks_a_slow_kafka_for_its_topics(
     finally:
         service._groups[0].stop(0)
         may_go_on.set()
-        assert service.stop(30)
+        assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -230,7 +230,7 @@ def test_what_ends_a_group_is_raised_while_its_handlers_are_waited_for(
         service.wait(60)
     assert service._groups[0].is_alive()
     may_end.set()
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -258,7 +258,7 @@ def test_a_service_is_not_ill_for_a_handler_that_is_stuck_in_another_service(
     wait_for(lambda: second._groups[0]._commit_due > looked_at)
     assert not second._groups[0].is_stuck
     may_end.set()
-    assert first.stop(30) and second.stop(30)
+    assert first.stop(120) and second.stop(120)
 
 
 @pytest.mark.kafka
@@ -287,7 +287,7 @@ def test_a_service_is_not_well_while_a_handler_is_stuck_with_a_dead_letter(
     wait_for(lambda: not service._groups[0].is_stuck)  # on a busy machine the first try may have taken long, too
     may_end.set()
     wait_for(lambda: service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -319,7 +319,7 @@ def test_a_service_is_not_well_while_a_thread_of_dead_letters_hangs(
     wait_for(lambda: not service.is_healthy)
     may_go_on.set()
     wait_for(lambda: service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -350,7 +350,7 @@ def test_a_service_is_not_well_while_a_dead_letter_is_being_written_for_too_long
     wait_for(lambda: not service.is_healthy)
     may_go_on.set()
     wait_for(lambda: service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 @pytest.mark.kafka
@@ -370,7 +370,7 @@ def test_a_service_is_not_well_without_one_of_its_threads(
     (pruner,) = [each for each in service._threads if isinstance(each, Pruner)]
     pruner.stop(0)
     wait_for(lambda: not service.is_healthy)
-    assert service.stop(30)
+    assert service.stop(120)
 
 
 def test_a_file_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     relay = Relay()
     monkeypatch.setattr(health, "relay", relay)
     yield relay
-    assert relay.stop(30)
+    assert relay.stop(120)
 
 
 def start(relay: Relay) -> None:

@@ -32,7 +32,7 @@ def interval(settings: Any, monkeypatch: pytest.MonkeyPatch) -> float:
 def started() -> Broadcast:
     broadcast_ = Broadcast(broadcasting.declared())
     broadcast_.start()
-    assert broadcast_.wait_until_ready(60)
+    assert broadcast_.wait_until_ready(120)
     return broadcast_
 
 
@@ -108,7 +108,7 @@ def test_in_silence_heartbeats_keep_a_reader_live(broker: Broker, seen: list[int
         wait_for(lambda: broadcast_.latency() < 0.5)
         wait_for(broadcast_.is_live)
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
     first = broker.read(heartbeat.TOPIC)[0]
     assert first.value == b"{}"
     assert dict(first.headers)["content-type"] == b"application/json"
@@ -171,7 +171,7 @@ def test_heartbeats_of_strangers_do_no_harm(broker: Broker, seen: list[int]) -> 
         assert broadcast_.is_healthy
         wait_for(broadcast_.is_live)
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
 
 
 @pytest.mark.kafka
@@ -186,7 +186,7 @@ def test_where_a_thread_has_ended_nothing_is_live_or_well(broker: Broker, seen: 
         assert not broadcast_.is_live()
         assert not broadcast_.is_healthy
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
 
 
 # ── outages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +222,7 @@ def test_after_an_outage_a_reader_goes_on_and_is_live_again(
         wait_for(broadcast_.is_live)
         assert not gaps
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)
 
 
 @pytest.mark.kafka
@@ -243,8 +243,8 @@ def test_a_process_that_starts_while_kafka_is_away_is_not_ready_before_it_is_bac
         assert not broadcast_.wait_until_ready(0.1)
         assert not broadcast_.is_live()
         kafka_server.restart()
-        assert broadcast_.wait_until_ready(60)
+        assert broadcast_.wait_until_ready(120)
         fragile.put(TOPIC, b'{"account":"a","number":1}')
         wait_for(lambda: seen == [1])
     finally:
-        assert broadcast_.stop(30)
+        assert broadcast_.stop(120)

@@ -79,6 +79,7 @@ def taken(transactional_db: None) -> Iterator[None]:
         yield
 
 
+@pytest.mark.usefixtures("patient_sender")
 def test_once_leaves_to_others_what_they_have_in_hand(broker: Broker, taken: None) -> None:
     broker.create(TOPIC)
     with transaction.atomic():
@@ -92,7 +93,8 @@ def test_once_leaves_to_others_what_they_have_in_hand(broker: Broker, taken: Non
 def cost_of_passes(catchup: Catchup, counting: Counting) -> tuple[int, int]:
     """Statements, and rows of the outbox that they read, of some passes that send nothing; the first is not counted."""
     assert catchup.one_pass("default", Stop()).sent == 0
-    connection.close()
+    with counting():  # closes our connections, and waits until PostgreSQL has been told of all that they have read
+        pass
     before = rows_read()
     with counting() as found:
         for _ in range(PASSES):

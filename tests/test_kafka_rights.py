@@ -106,26 +106,27 @@ def test_a_worker_handles_once_it_has_its_rights(
         wait_for(lambda: DeadLetter.objects.get().attempts > letter.attempts)
         wait_for(lambda: inside.committed("ward-dead-letter", LETTERS, 0))
     finally:
-        assert service.stop(30), "the group did not end"
+        assert service.stop(120), "the group did not end"
 
 
 def test_an_operator_uses_every_verb(inside: Broker, become: Callable[[str], None], ward: ConsumerGroup) -> None:
     become("operator")
     with pytest.raises(CommandError, match="authorization failed"):
-        call_command("events", "groups", stdout=StringIO())
+        call_command("events", "groups", "--timeout=60", stdout=StringIO())
     grant(inside, "operator")
-    call_command("events", "topics", "--create", stdout=StringIO())
+    call_command("events", "topics", "--create", "--timeout=60", stdout=StringIO())
     wait_for(lambda: inside.exists(TOPIC) and inside.exists(LETTERS))
     inside.put(TOPIC, ENTRY, key=b"ann", partition=0)
-    call_command("events", "topics", "--check", stdout=StringIO())
-    lags = {each["group"]: each["lag"] for each in map(json.loads, said("groups", "--json").splitlines())}
+    call_command("events", "topics", "--check", "--timeout=60", stdout=StringIO())
+    told = said("groups", "--json", "--timeout=60")
+    lags = {each["group"]: each["lag"] for each in map(json.loads, told.splitlines())}
     assert lags["ward"] == 1
-    said("groups", "--reset", "ward", "--to", "latest", "--yes")
+    said("groups", "--reset", "ward", "--to", "latest", "--yes", "--timeout=60")
     assert inside.committed("ward", TOPIC, 0) == 1
     assert "authorization" not in said("status", "--json")
     said("dead-letters", "rebuild")
     with pytest.raises(CommandError, match="1 event failed"):
-        said("replay", "--group", "ward", "--handler", "treat", "--topic", TOPIC)
+        said("replay", "--group", "ward", "--handler", "treat", "--topic", TOPIC, "--timeout=60")
 
 
 def said(*arguments: str) -> str:

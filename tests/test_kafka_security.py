@@ -149,7 +149,7 @@ def consuming(group: ConsumerGroup, said: list[str] | None = None) -> Iterator[S
     try:
         yield service
     finally:
-        assert service.stop(20), "the group did not end"
+        assert service.stop(120), "the group did not end"
 
 
 @pytest.mark.parametrize("way", RIGHT)
@@ -158,7 +158,7 @@ def test_every_client_is_let_in(
 ) -> None:
     use(RIGHT[way](secure))
     answer = StringIO()
-    call_command("events", "topics", "--json", stdout=answer)
+    call_command("events", "topics", "--json", "--timeout=60", stdout=answer)
     states = {each["topic"]: each["state"] for each in map(json.loads, answer.getvalue().splitlines())}
     assert states[TOPIC] == "ok"
     entry_made.send_now(EntryMade("now", 1), key="now", timeout=60)
@@ -262,7 +262,7 @@ def test_each_new_client_asks_for_the_password(secure: SecureKafka, use: Use) ->
     use(by_password(secure, "PLAIN", password))
     with pytest.raises(CommandError, match=PASSWORD_AT_FAULT):
         call_command("events", "topics", "--timeout=5")
-    call_command("events", "topics", "--json", stdout=StringIO())
+    call_command("events", "topics", "--json", "--timeout=60", stdout=StringIO())
     assert given == [OTHER_PASSWORD, PASSWORD]
 
 

@@ -29,7 +29,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 def _alone(act: Callable[[], Any]) -> Any:
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '10s'")
+            cursor.execute("SET lock_timeout = '60s'")
         return act()
     finally:
         connection.close()

@@ -206,7 +206,7 @@ def test_a_try_that_runs_when_the_consumer_is_stopped_is_finished(
     repair.retry([letter.pk])
     with consuming(ward) as service, ThreadPoolExecutor(1) as elsewhere:
         assert running.wait(60)
-        stopping = elsewhere.submit(service.stop, 30)
+        stopping = elsewhere.submit(service.stop, 120)
         (retrier,) = [each for each in service._threads if isinstance(each, LetterRetrier)]
         wait_for(retrier._stopping.is_set)
         may_end.set()

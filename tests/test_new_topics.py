@@ -9,7 +9,6 @@ from django.db import transaction
 from django_events import Topic
 from django_events.kafka import producer
 from django_events.models import OutgoingEvent
-from django_events.producing import courier
 from django_events.producing.catchup import Catchup
 from django_events.stopping import Stop
 from tests.broker import Broker
@@ -18,10 +17,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.postgres, pytest.mark.django_db(tra
 
 
 @pytest.fixture
-def slow_leaders(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def slow_leaders(broker: Broker, patient_sender: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Partitions have no leader the first times that somebody looks at their topic; yields the looks. However long they
     take, the topic is waited for."""
-    monkeypatch.setattr(courier, "CONNECT_WAIT", 60.0)
     looks: list[str] = []
     leaderless = producer._leaderless
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from django.db import transaction
 
@@ -43,7 +43,9 @@ AWAY = 3
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"), properties={"replica.lag.time.max.ms": 3000})
+    # A node that the machine has let stand still loses the lead of its partitions; it gets it back soon.
+    properties = {"replica.lag.time.max.ms": 3000, "leader.imbalance.check.interval.seconds": 5}
+    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"), properties=properties)
     try:
         cluster.prepare()
         cluster.start()
@@ -77,17 +79,31 @@ def create(broker: Broker, name: str, copies: list[list[int]], **options: str) -
     """A topic whose partitions are on these nodes, the first of each being its leader."""
     options = {"min.insync.replicas": str(min(2, len(copies[0])))} | options
     new = NewTopic(broker.prefix + name, replica_assignment=copies, num_partitions=len(copies), config=options)
-    for answer in broker.admin.create_topics([new]).values():
-        answer.result()
+
+    def is_made() -> bool:
+        """A node that the machine has let stand still counts as dead for a moment, and gets no partition."""
+        (answer,) = broker.admin.create_topics([new]).values()
+        try:
+            answer.result()
+        except KafkaException as error:
+            return bool(error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
+        return True
+
+    wait_for(is_made)
     wait_for(lambda: leaders(broker, name) == [nodes[0] for nodes in copies])
     return Topic(name, dict[str, Any])
 
 
 def test_a_topic_that_we_create_has_three_copies_of_which_two_must_take_an_event(parts: Broker) -> None:
-    Topic("ours", dict[str, Any])
-    assert topics.create_missing(["ours"], 30) == {"ours"}
-    assert wait_for(lambda: copies(parts, "ours")) == [3, 3]
-    assert wait_for(lambda: least_copies(parts, "ours")) == "2"
+    def made_with_all_nodes() -> str:
+        """The name of a topic; none where a node that the machine has let stand still counted as dead."""
+        name = f"ours-{uuid.uuid4().hex[:10]}"
+        Topic(name, dict[str, Any])
+        assert topics.create_missing([name], 60) == {name}
+        return name if wait_for(lambda: copies(parts, name)) == [3, 3] else ""
+
+    name = wait_for(made_with_all_nodes)
+    assert wait_for(lambda: least_copies(parts, name)) == "2"
 
 
 def copies(broker: Broker, name: str) -> list[int]:
@@ -244,7 +260,8 @@ def test_a_topic_with_too_few_copies_in_sync_is_held_back_while_others_go_on(
     send(whole, range(20, 100))
     wait_for(lambda: not saved_events("whole"))
     assert saved_events("thin")
-    assert "Topic 'whole' is held back" not in caplog.text
+    said = "Topic 'whole' is held back"  # for a moment at most, where its leader has stood still
+    wait_for(lambda: said not in caplog.text or f"{said}: works again" in caplog.text)
     wait_for(lambda: "partition 0, 1 has fewer than 2 copies in sync (min.insync.replicas)" in caplog.text)
     wait_for(lambda: all(brokers_seen_at(cluster.nodes[node].address) == {1, 2} for node in (1, 2)))  # whoever is asked
     tried.clear()

@@ -106,10 +106,11 @@ def told(row: Process) -> Activity:
 @pytest.mark.postgres
 def test_consume_catchup_and_a_sender_have_rows_as_long_as_they_run(site: Site, broker: Broker) -> None:
     broker.create("ledger.entry-made")
+    patient = {"FAREWELL": "60"}  # a row that could not be deleted in 2 s is left, and a busy machine may need more
     started = {
-        Kind.CONSUME: site.start("consume", "ledger", "audit"),
-        Kind.CATCHUP: site.start("catchup"),
-        Kind.RELAY: site.start("shell", "-v0", "-c", SENDER),
+        Kind.CONSUME: site.start("consume", "ledger", "audit", **patient),
+        Kind.CATCHUP: site.start("catchup", **patient),
+        Kind.RELAY: site.start("shell", "-v0", "-c", SENDER, **patient),
     }
     wait_for(lambda: {row.kind for row in rows()} == {*started})
     found = {row.kind: row for row in rows()}

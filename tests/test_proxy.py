@@ -21,7 +21,7 @@ def link() -> Iterator[Link]:
 
 
 def test_an_open_or_slow_link_carries_bytes_both_ways(link: Link) -> None:
-    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", link.port), 120) as client:
         for condition in (Condition.OPEN, Condition.SLOW):
             link.become(condition)
             client.sendall(b"hello")
@@ -29,7 +29,7 @@ def test_an_open_or_slow_link_carries_bytes_both_ways(link: Link) -> None:
 
 
 def test_a_stalled_link_delivers_when_it_is_open_again(link: Link) -> None:
-    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", link.port), 120) as client:
         client.sendall(b"first")
         assert client.recv(5) == b"first"
         link.become(Condition.STALLED)
@@ -37,18 +37,18 @@ def test_a_stalled_link_delivers_when_it_is_open_again(link: Link) -> None:
         client.settimeout(0.2)
         with pytest.raises(TimeoutError):
             client.recv(5)
-        client.settimeout(10)
+        client.settimeout(120)
         link.become(Condition.OPEN)
         assert client.recv(5) == b"later"
 
 
 def test_a_cut_link_resets_connections_and_refuses_new_ones(link: Link) -> None:
-    with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+    with socket.create_connection(("127.0.0.1", link.port), 120) as client:
         client.sendall(b"first")
         assert client.recv(5) == b"first"
         link.become(Condition.CUT)
         assert _ended(client)
-        with socket.create_connection(("127.0.0.1", link.port), 10) as another:
+        with socket.create_connection(("127.0.0.1", link.port), 120) as another:
             assert _ended(another)
     link.become(Condition.OPEN)
     wait_for(lambda: _answers(link.port))
@@ -63,10 +63,10 @@ def _ended(client: socket.socket) -> bool:
 
 def _answers(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), 10) as client:
+        with socket.create_connection(("127.0.0.1", port), 120) as client:
             client.sendall(b"hello")
             return client.recv(5) == b"hello"
-    except ConnectionError:
+    except OSError:
         return False
 
 

@@ -110,6 +110,7 @@ def test_an_event_that_is_larger_than_a_segment_of_its_topic_is_set_aside_and_ho
     assert numbers(broker, "other", "a") == [3]
 
 
+@pytest.mark.usefixtures("patient_sender")
 def test_a_row_that_somebody_has_damaged_is_set_aside_and_holds_up_none(
     broker: Broker, transactional_db: None, declarations: None
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_row_that_somebody_has_damaged_is_set_aside_and_holds_up_none(
     assert [record.payload["number"] for record in broker.read("damaged")] == [0, 2, 3], "each once"
 
 
+@pytest.mark.usefixtures("patient_sender")
 def test_nothing_of_its_key_is_sent_before_it_is_committed_that_an_event_is_set_aside(
     broker: Broker, transactional_db: None, declarations: None, monkeypatch: Any
 ) -> None:

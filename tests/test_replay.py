@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 from django.core.management import call_command
@@ -24,7 +25,7 @@ from django_events.consuming.outcome import Postponed
 from django_events.consuming.service import Service
 from django_events.models import ProcessedEvent
 from tests.broker import Broker
-from tests.ledger.entries import make_entry
+from tests.ledger.events import EntryMade
 from tests.ledger.models import Entry
 from tests.processes import Site
 from tests.waiting import wait_for
@@ -79,7 +80,7 @@ def put(broker: Broker, number: int) -> None:
 
 def run(*arguments: str, handler: str = "book") -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
-    wanted = ["--group", "shop", "--topic", "orders", "--handler", handler]
+    wanted = ["--group", "shop", "--topic", "orders", "--handler", handler, "--timeout=60"]
     try:
         call_command("events", "replay", *wanted, *arguments, stdout=out, stderr=err)
     except CommandError as error:
@@ -344,11 +345,10 @@ def test_a_signal_lets_the_handler_finish_and_says_where_it_was(
 ) -> None:
     broker.create("ledger.entry-made", partitions=1)
     hold = tmp_path / "hold"
-    make_entry("ann")
-    make_entry("ann", hold=str(hold))
-    make_entry("ann")
-    site.run("catchup", "--once")
-    replaying = site.start("events", "replay", "--group", "audit", "--handler", "note", "--topic", "ledger.entry-made")
+    for held in ("", str(hold), ""):
+        broker.put("ledger.entry-made", msgspec.json.encode(EntryMade("ann", 1, held)), key=b"ann")
+    wanted = ("--group", "audit", "--handler", "note", "--topic", "ledger.entry-made", "--timeout=60")
+    replaying = site.start("events", "replay", *wanted)
     wait_for(hold.with_suffix(".started").exists)
     replaying.signal(number)
     hold.touch()

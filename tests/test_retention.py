@@ -84,13 +84,14 @@ def test_a_topic_of_which_only_dead_letters_are_handled_does_not_count_but_its_m
 
 @pytest.mark.postgres
 @pytest.mark.django_db
-def test_the_commands_say_so_and_do_not_fail(broker: Broker) -> None:
+def test_the_commands_say_so_and_do_not_fail(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "WAIT", 60.0)
     broker.create("ledger.entry-made", retention_ms="-1")
     assert "ledger.entry-made' keeps events for ever" in run()[1]
     assert len(json.loads(run("--json")[0])["warnings"]) == 1
     err = StringIO()
     with pytest.raises(CommandError, match="are missing or differ"):  # other topics; this is not counted
-        call_command("events", "topics", "--check", stdout=StringIO(), stderr=err)
+        call_command("events", "topics", "--check", "--timeout=60", stdout=StringIO(), stderr=err)
     assert "keeps events for ever" in err.getvalue()
 
 

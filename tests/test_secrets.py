@@ -149,7 +149,7 @@ def test_consuming(
     service.begin()
     wait_for(lambda: len(polls) > 3)
     assert CANARY not in health.ready(RequestFactory().get("/readyz"), kafka=True).content.decode()
-    assert service.stop(20)
+    assert service.stop(120)
 
 
 @pytest.mark.parametrize("options", [*WAITING, *REFUSED])

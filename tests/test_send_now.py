@@ -42,7 +42,7 @@ def numbers(**options: Any) -> Topic[dict[str, Any]]:
 
 @pytest.mark.kafka
 def test_kafka_has_the_event_when_it_returns(broker: Broker, really: None) -> None:
-    event = numbers().send_now({"n": 1}, key="a")
+    event = numbers().send_now({"n": 1}, key="a", timeout=60)
     (record,) = broker.read("numbers")
     assert (record.id, record.key, record.payload) == (event.id, b"a", {"n": 1})
     assert record.header("ce_sequence") is None
@@ -51,7 +51,8 @@ def test_kafka_has_the_event_when_it_returns(broker: Broker, really: None) -> No
 @pytest.mark.kafka
 def test_several_arrive_in_their_order(broker: Broker, really: None) -> None:
     topic = numbers()
-    topic.send_many_now([topic.event({"n": n}, key="a", headers={"x": "1"}) for n in range(100)])
+    events = [topic.event({"n": n}, key="a", headers={"x": "1"}) for n in range(100)]
+    topic.send_many_now(events, timeout=60)
     topic.send_many_now([])
     records = broker.read("numbers")
     assert [record.payload["n"] for record in records] == list(range(100))
@@ -60,7 +61,7 @@ def test_several_arrive_in_their_order(broker: Broker, really: None) -> None:
 
 @pytest.mark.kafka
 def test_a_tombstone_goes_now_too(broker: Broker, really: None) -> None:
-    Topic("kept", dict[str, Any], compacted=True).send_tombstone_now("a")
+    Topic("kept", dict[str, Any], compacted=True).send_tombstone_now("a", timeout=60)
     assert [(record.key, record.value) for record in broker.read("kept")] == [(b"a", None)]
 
 
@@ -73,7 +74,7 @@ def test_receivers_learn_that_kafka_has_it(broker: Broker, really: None) -> None
 
     event_sent.connect(note)
     try:
-        event = numbers().send_now({"n": 1}, key="a")
+        event = numbers().send_now({"n": 1}, key="a", timeout=60)
     finally:
         event_sent.disconnect(note)
     assert told == [("numbers", b"a", event.id, None, None)]
@@ -83,10 +84,10 @@ def test_receivers_learn_that_kafka_has_it(broker: Broker, really: None) -> None
 def test_a_topic_that_may_not_be_created_is_named(broker: Broker, really: None, settings: Any) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "AUTO_CREATE_TOPICS": False}
     with pytest.raises(DeliveryFailed, match="Kafka does not have the topic 'numbers', and it was not created"):
-        numbers().send_now({"n": 1})
+        numbers().send_now({"n": 1}, timeout=60)
     assert not broker.exists("numbers")
     broker.create("numbers")
-    numbers().send_now({"n": 2})
+    numbers().send_now({"n": 2}, timeout=60)
     assert len(broker.read("numbers")) == 1
 
 
@@ -94,8 +95,8 @@ def test_a_topic_that_may_not_be_created_is_named(broker: Broker, really: None, 
 def test_what_kafka_refuses_fails_alone(broker: Broker, really: None) -> None:
     broker.create("numbers", max_message_bytes="2000")
     with pytest.raises(DeliveryFailed, match="too large"):
-        numbers().send_now({"filler": "x" * 5_000})
-    numbers().send_now({"n": 2})
+        numbers().send_now({"filler": "x" * 5_000}, timeout=60)
+    numbers().send_now({"n": 2}, timeout=60)
     assert [record.payload for record in broker.read("numbers")] == [{"n": 2}]
 
 
@@ -106,7 +107,7 @@ def test_while_kafka_is_away_it_fails_and_afterwards_it_works(broker: Broker, re
     with pytest.raises(DeliveryFailed, match=r"Kafka at 127\.0\.0\.1:1 does not answer.*Nothing was sent"):
         numbers().send_now({"n": 1}, timeout=0.5)
     settings.DJANGO_EVENTS = there
-    numbers().send_now({"n": 2})
+    numbers().send_now({"n": 2}, timeout=60)
     assert [record.payload for record in broker.read("numbers")] == [{"n": 2}]
 
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 from django.urls import reverse
@@ -69,8 +69,17 @@ def other(transactional_db: None, settings: Any) -> Iterator[str]:
     finally:
         connections["other"].close()
         del connections["other"], connections.settings["other"]
+        wait_for(lambda: drop(name))
+
+
+def drop(name: str) -> bool:
+    """Drop the database; False if a process that PostgreSQL has for a connection to it has not ended yet."""
+    try:
         with connection.cursor() as cursor:
             cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    except OperationalError:
+        return False
+    return True
 
 
 def unguarded() -> AbstractContextManager[object]:
@@ -250,12 +259,11 @@ def test_catchup_looks_after_all_of_them_or_those_that_are_named(
             entry_made.send(EntryMade("default", number), key="a")
             entry_made.send(EntryMade("other", number), key="a", using="other")
     assert rows() == (3, 3)
-    assert "Sent 3 events" in site.run("catchup", "--once", "--database=other", **both)
+    site.catch_up("--database=other", **both)
     assert rows() == (3, 0)
-    assert [(each.payload["account"], each.payload["number"]) for each in broker.read("ledger.entry-made")] == [
-        ("other", number) for number in range(3)
-    ]
-    assert "Sent 3 events" in site.run("catchup", "--once", **both)
+    found = [(each.payload["account"], each.payload["number"]) for each in broker.read("ledger.entry-made")]
+    assert [*dict.fromkeys(found)] == [("other", number) for number in range(3)]  # a slow Kafka may have some twice
+    site.catch_up(**both)
     assert rows() == (0, 0)
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from django_events import ConsumerGroup, Event, OnFailure, signals
-from django_events.consuming import repair
+from django_events.consuming import letter_writer, repair
 from django_events.consuming.group import GroupThread
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
@@ -68,6 +68,12 @@ def a_group_that_fails(name: str = "ward") -> ConsumerGroup:
         raise ValueError("no")
 
     return group
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter that a slow Kafka has is not written once more."""
+    monkeypatch.setattr(letter_writer, "WAIT", 50.0)
 
 
 # ── dead letters ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +192,9 @@ def test_a_receiver_that_fails_ends_no_group(
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)], ids=["an error", "an end"])
-def test_a_receiver_that_fails_stops_no_sender(broker: Broker, transactional_db: None, error: BaseException) -> None:
+def test_a_receiver_that_fails_stops_no_sender(
+    broker: Broker, transactional_db: None, patient_sender: None, error: BaseException
+) -> None:
     def fail(**_: object) -> None:
         raise error
 

@@ -91,7 +91,7 @@ class Workers:
 def test_a_group_that_stood_still_listens_before_it_begins_or_commits(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(group_module, "HEARING", 0.01)
+    monkeypatch.setattr(group_module, "HEARING", 0.2)
     group = ConsumerGroup("still")
 
     @group.idempotent(Topic("orders", dict[str, Any]))

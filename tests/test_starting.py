@@ -56,6 +56,7 @@ def put(broker: Broker, text: str, partition: int = 0) -> None:
 @pytest.fixture
 def readers_from(broker: Broker) -> Callable[[Start], Readers]:
     """A group that begins there, in a topic with two events in its first partition."""
+    broker.set_session("readers", 60)  # with the new protocol it is Kafka that ends sessions
     broker.create("orders")
     put(broker, "old")
     put(broker, "older than now")
@@ -180,7 +181,7 @@ def test_two_processes_that_start_at_once_begin_at_one_place(readers_from: Reade
             readers.put(str(number), number % 2)
         wait_for(lambda: len(set(readers.read)) == 20)
     finally:
-        stopped = [service.stop(30) for service in services]
+        stopped = [service.stop(120) for service in services]
     assert all(stopped)
     assert sorted(readers.read, key=int) == [str(number) for number in range(20)]
 
@@ -280,7 +281,7 @@ def test_what_a_stopping_group_is_assigned_is_neither_begun_nor_committed(
     service = Service([group])
     service.begin()
     assert has_asked.wait(60)
-    assert service.stop(30)
+    assert service.stop(120)
     assert service.wait(0), "without an error"
     assert not calls
     assert broker.committed("stopping", "orders", 0) is None

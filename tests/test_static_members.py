@@ -80,14 +80,14 @@ def test_the_reader_of_dead_letters_is_such_a_member_of_its_own_group(
     Account.objects.create(name="ill-ann")
     first = start(site, "clinic", protocol, "one")
     make_entry("ann")
-    site.run("catchup", "--once")
+    site.catch_up()
     the_letter()
     first.signal(signal.SIGTERM)
     first.succeeds()
     start(site, "clinic", protocol, "one")
     Account.objects.create(name="ill-bob")
     make_entry("bob")
-    site.run("catchup", "--once")
+    site.catch_up()
     wait_for(lambda: DeadLetter.objects.count() == 2)
 
 

@@ -12,7 +12,7 @@ from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from tests.broker import Broker
-from tests.fixtures import PROTOCOLS
+from tests.fixtures import OF_THIS_PROCESS, PROTOCOLS, SESSION
 from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Entry
@@ -20,6 +20,9 @@ from tests.processes import Process, Site
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+SPARED = json.dumps(SESSION | OF_THIS_PROCESS)
+"""Options of a consumer that nobody kills: no event comes again because it stood still."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +37,8 @@ def noted() -> list[tuple[str, int]]:
 def consumer_in_a_handler(site: Site, hold: Path) -> Process:
     """A consumer whose handler has begun and waits for the file ``hold``."""
     make_entry("ann", hold=str(hold))
-    site.run("catchup", "--once")
-    consumer = site.start("consume", "audit")
+    site.catch_up()
+    consumer = site.start("consume", "audit", KAFKA_CONSUMER=SPARED)
     wait_for(hold.with_suffix(".started").exists)
     return consumer
 
@@ -47,7 +50,7 @@ def test_a_handler_that_runs_may_finish_and_what_it_finished_is_not_repeated(
     hold = tmp_path / "hold"
     consumer = consumer_in_a_handler(site, hold)
     make_entry("ann")
-    site.run("catchup", "--once")
+    site.catch_up()
     consumer.signal(number)
     consumer.says("Stopping")
     hold.touch()
@@ -61,7 +64,7 @@ def test_a_handler_that_runs_may_finish_and_what_it_finished_is_not_repeated(
 def test_the_stop_is_bounded_and_what_did_not_finish_comes_again(site: Site, broker: Broker, tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     make_entry("ann", hold=str(hold))
-    site.run("catchup", "--once")
+    site.catch_up()
     consumer = site.start("consume", "audit", "--shutdown-timeout=0.5")
     wait_for(hold.with_suffix(".started").exists)
     consumer.signal(signal.SIGTERM)
@@ -77,8 +80,8 @@ def test_where_nobody_reads_what_it_says_it_works_and_stops_in_good_order(
 ) -> None:
     hold = tmp_path / "hold"
     make_entry("ann", hold=str(hold))
-    site.run("catchup", "--once")
-    consumer = site.start_module("tests.unheard", "consume", "audit")
+    site.catch_up()
+    consumer = site.start_module("tests.unheard", "consume", "audit", KAFKA_CONSUMER=SPARED)
     wait_for(hold.with_suffix(".started").exists)
     consumer.signal(signal.SIGTERM)
     hold.touch()
@@ -127,7 +130,7 @@ def test_what_was_handed_out_but_not_begun_is_not_begun(
     service = Service([group], limits=Limits(workers=1))
     service.begin()
     wait_for(lambda: handled)
-    stopping = threading.Thread(target=service.stop, args=(30,))
+    stopping = threading.Thread(target=service.stop, args=(120,))
     stopping.start()
     wait_for(lambda: any(progress.draining for progress in service._groups[0]._progress.values()))
     may_end.set()

@@ -28,7 +28,7 @@ def nothing_declared(declarations: None) -> None:
 
 def run(*arguments: str) -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
-    call_command("events", "topics", *arguments, stdout=out, stderr=err)
+    call_command("events", "topics", "--timeout=60", *arguments, stdout=out, stderr=err)  # the last one counts
     return out.getvalue(), err.getvalue()
 
 

@@ -1,5 +1,6 @@
 """``consume --until-empty``: it ends when everything is handled that there was, and says what it waits for."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from django_events.consuming.until_empty import UntilEmpty
 from django_events.kafka import topics
 from django_events.models import DeadLetter
 from tests.broker import Broker
+from tests.fixtures import OF_THIS_PROCESS, SESSION
 from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Account, Entry
@@ -25,6 +27,9 @@ from tests.services.credentials import Vault
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
+
+SPARED = json.dumps(SESSION | OF_THIS_PROCESS)
+"""Options of a consumer that nobody kills: no event comes again because it stood still."""
 
 
 Consuming = Callable[..., AbstractContextManager[Service]]
@@ -84,8 +89,8 @@ def test_it_ends_when_everything_is_handled_and_letters_are_in_the_table(site: S
     for _ in range(10):
         make_entry("ann")
         make_entry("bob")
-    site.run("catchup", "--once")
-    output = site.run("consume", "clinic", "audit", "--until-empty")
+    site.catch_up()
+    output = site.run("consume", "clinic", "audit", "--until-empty", KAFKA_CONSUMER=SPARED)
     assert "Everything is handled that there was at the start" in output
     assert numbers("audit/note") == sorted([*range(1, 11)] * 2)
     assert numbers("clinic/cure") == [*range(1, 11)]  # those of bob
@@ -95,7 +100,7 @@ def test_it_ends_when_everything_is_handled_and_letters_are_in_the_table(site: S
 def test_several_members_of_a_group_end_when_all_of_them_together_are_done(site: Site, created: None) -> None:
     for number in range(30):
         make_entry(f"account {number}")
-    site.run("catchup", "--once")
+    site.catch_up()
     members = [site.start("consume", "ledger", "--until-empty") for _ in range(3)]  # of two partitions
     for member in members:
         member.succeeds()
@@ -112,7 +117,7 @@ def test_offsets_that_are_no_records_are_not_waited_for(site: Site, broker: Brok
     broker.put_in_transaction("ledger.entry-made", b'{"account":"a","number":1}', 0, commit=True)
     broker.put_in_transaction("ledger.entry-made", b'{"account":"a","number":2}', 0, commit=False)
     broker.put_in_transaction("ledger.entry-made", b'{"account":"a","number":3}', 1, commit=False)
-    site.run("consume", "audit", "--until-empty")
+    site.run("consume", "audit", "--until-empty", KAFKA_CONSUMER=SPARED)
     assert numbers("audit/note") == [1]
     committed = broker.committed("audit", "ledger.entry-made", 0)
     assert committed is not None
@@ -255,7 +260,7 @@ def test_a_vault_that_is_away_at_the_start_is_waited_for(
 def test_told_to_stop_before_that_it_is_no_success(site: Site, created: None, tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     make_entry("ann", hold=str(hold))
-    site.run("catchup", "--once")
+    site.catch_up()
     consumer = site.start("consume", "audit", "--until-empty", "--shutdown-timeout=60")
     wait_for(hold.with_suffix(".started").exists)
     make_entry("bob")

@@ -47,14 +47,14 @@ def test_a_group_waits_says_why_once_and_begins(vault: Vault) -> None:
         vault.is_open = True
         wait_for(lambda: any("got orders[0]" in line for line in said))
     finally:
-        assert service.stop(30)
+        assert service.stop(120)
 
 
 def test_a_group_that_waits_can_be_stopped(vault: Vault) -> None:
     service = Service([sales()], broadcast=[])
     service.begin()
     wait_for(lambda: vault.asked > 4)
-    assert service.stop(30)
+    assert service.stop(120)
     assert service._groups[0].error is None
 
 

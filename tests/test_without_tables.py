@@ -64,8 +64,10 @@ def test_what_needs_no_tables_works_and_touches_no_database(start: Callable[...,
         consumer.says(line)
     consumer.says("Databases  none: settings.DJANGO_EVENTS['DATABASES'] is empty")
     consumer.signal(signal.SIGTERM)
-    outputs = [consumer.succeeds(), start("consume", "--until-empty").succeeds(), start("events", "groups").succeeds()]
-    outputs.append(start("events", "replay", "--group=mailing", "--handler=block", "--topic=signup").succeeds())
+    outputs = [consumer.succeeds(), start("consume", "--until-empty").succeeds()]
+    outputs.append(start("events", "groups", "--timeout=60").succeeds())
+    replay = ("--group=mailing", "--handler=block", "--topic=signup", "--timeout=60")
+    outputs.append(start("events", "replay", *replay).succeeds())
     assert "block good at attempt 2" in outputs[-1]
     assert "TOUCHED" not in "".join(outputs)
     (letter,) = broker.read("signup.mailing.dead-letter")

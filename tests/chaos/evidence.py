@@ -9,6 +9,8 @@ from tests.chaos.facts import (
     DATABASE,
     FALTERING,
     KAFKA,
+    NOTICED,
+    STANDSTILL,
     Acknowledged,
     AnyFact,
     Buried,
@@ -36,8 +38,10 @@ AFTERMATH = 15.0
 kill of a member these are its session (6 s), the new process's start, and two rebalances, before each of which what
 runs may finish."""
 
-MEMBERSHIP = 6.0
-"""Seconds that a server falters at least before anything is left of it afterwards: then sessions end."""
+LASTING = {FALTERING: 6.0, STANDSTILL: 2.0}
+"""Seconds that it lasts at least, by kind, before anything is left of it afterwards: then sessions end. Those that a
+server does not hear have 6 seconds; a process that stands still may have 3, and its last heartbeat was a moment before.
+Of faults of all other kinds something may always be left."""
 
 Name = TypeVar("Name")
 Kind = TypeVar("Kind")
@@ -59,6 +63,8 @@ class Evidence:
         """By topic that Kafka lacked: since when it has been there."""
         self.falterings = [each for each in self.faults if each.kind == FALTERING]
         """When a server could not do the plainest, whoever asked."""
+        self.noticed = [each for each in self.faults if each.kind in NOTICED]
+        """When that was so, or a process stood still."""
         self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
@@ -145,9 +151,10 @@ class Evidence:
         return [(phase.at, end) for phase, end in zip(phases, ends, strict=True) if phase.name == name]
 
     def faltered(self, begin: float, end: float) -> float:
-        """For how many seconds of this time a server could not do the plainest."""
+        """For how many seconds of this time a server could not do the plainest, or a process stood still, which may
+        have had the lane for which others wait."""
         seconds, counted = 0.0, begin
-        for each in self.falterings:
+        for each in self.noticed:
             since, until = max(each.at, counted), min(each.until, end)
             if until > since:
                 seconds += until - since
@@ -182,7 +189,7 @@ class Evidence:
 
 
 def _shows_until(fault: Fault) -> float:
-    is_short = fault.kind == FALTERING and fault.until - fault.at < MEMBERSHIP
+    is_short = fault.until - fault.at < LASTING.get(fault.kind, 0.0)
     return fault.until if is_short else fault.until + AFTERMATH
 
 

@@ -72,6 +72,13 @@ ABSENT = "absent"
 FALTERING = "faltering"
 """The kind of what nobody has done on purpose: a server could not do the plainest for a while."""
 
+STANDSTILL = "standstill"
+"""The kind of what a process notes of itself: that it stood still, by itself, with the whole machine, or because it was
+frozen on purpose. Then there is that fault, too."""
+
+NOTICED = (FALTERING, STANDSTILL)
+"""The kinds of what is noted by who notices it, not by who has broken something."""
+
 REFUSE = "refuse"
 """The kind of the fault that Kafka refuses large batches of a topic."""
 

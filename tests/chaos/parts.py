@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.chaos.databases import execute
 from tests.processes import Process
 from tests.services.cluster import NODES, KafkaCluster
 from tests.services.owners import owner_of
@@ -50,17 +51,17 @@ class Parts:
 
     def make_template(self, folder: Path) -> None:
         """Make the database that those of the runs are copies of."""
-        self._execute(f"CREATE DATABASE {TEMPLATE}")
+        execute(self.postgres.address, f"CREATE DATABASE {TEMPLATE}")
         Process(["manage.py", "migrate", "-v0"], self.direct_env(TEMPLATE), folder / "migrate.log").succeeds()
 
     def new_database(self, name: str) -> str:
         """Make the database of a run; its direct address."""
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        execute(self.postgres.address, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         return self._database_url(name)
 
     def drop_database(self, name: str) -> None:
         with suppress(psycopg.Error):
-            self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            execute(self.postgres.address, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def env_of(self, client: str, database: str, prefix: str) -> dict[str, str]:
         """The environment of a process that reaches both through its links."""
@@ -114,10 +115,6 @@ class Parts:
 
     def _database_url(self, name: str) -> str:
         return f"postgres://postgres@127.0.0.1:{self.postgres.port}/{name}"
-
-    def _execute(self, statement: str) -> None:
-        with psycopg.connect(self.postgres.address, autocommit=True, connect_timeout=10) as connection:
-            connection.execute(statement)
 
 
 def _pair(first: int, second: int) -> tuple[str, str]:

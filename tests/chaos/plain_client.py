@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tests.chaos.facts import DATABASE, FALTERING, KAFKA, Fault
 from tests.chaos.history import note
+from tests.chaos.standstills import watch_the_clock
 from tests.services.cluster import NODES
 
 PAUSE = 0.2
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     asking.start()
     kafka = AskingKafka(servers, topic)
     kafka.warm_up()
+    watch_the_clock()
     sys.stdout.write(f"{BOTH_ANSWER}\n")
     sys.stdout.flush()
     while not stop.is_set() and asking.is_alive():

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import FALTERING, AnyFact, Settled
+from tests.chaos.facts import NOTICED, AnyFact, Settled
 from tests.chaos.timeline import timeline
 from tests.chaos.violation import Violation
 
@@ -69,7 +69,7 @@ def summed_up(
         records=len(evidence.records),
         effects=sum(map(len, evidence.effects.values())),
         letters=sum(map(len, evidence.kept.values())),
-        faults=dict(Counter(fault.kind for fault in evidence.faults if fault.kind != FALTERING)),
+        faults=dict(Counter(fault.kind for fault in evidence.faults if fault.kind not in NOTICED)),
         falterings=len(evidence.falterings),
         settled=next((fact.seconds for fact in evidence.all(Settled)), None),
         violations=dict(Counter(violation.rule for violation in violations)),

@@ -165,7 +165,7 @@ class Run:
     def _has_enough(self) -> bool:
         if not self._scenario.events:
             return False
-        with psycopg.connect(self._database_url, connect_timeout=5) as database:
+        with psycopg.connect(self._database_url, connect_timeout=60) as database:
             (count,) = database.execute("SELECT count(*) FROM chaos_change").fetchone() or (0,)
         return int(count) >= self._scenario.events
 
@@ -190,7 +190,11 @@ class Run:
 
     def _send_again(self, rest: Rest) -> None:
         """What was set aside while Kafka refused it."""
-        if events := rest.set_aside():
+        try:
+            events = rest.set_aside()
+        except psycopg.OperationalError:  # no answer: there is another look
+            return
+        if events:
             self.history.note(*[SetAside(event=event) for event in events])
             self._injector.end_late_refusal()
             env = self._parts.direct_env(self._database) | {"EVENTS_PREFIX": self._broker.prefix}

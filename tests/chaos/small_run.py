@@ -14,13 +14,14 @@ import psycopg
 from tests.broker import Broker
 from tests.chaos.actors import Actor
 from tests.chaos.checker import check
+from tests.chaos.databases import execute
 from tests.chaos.facts import Fault, Phase, Settled, Unsettled, topics_by_group
 from tests.chaos.gathering import gather
 from tests.chaos.history import History
 from tests.chaos.scenario import LATE, PARTITIONS
 from tests.chaos.settling import Rest
 from tests.chaos.timeline import timeline
-from tests.fixtures import SESSION
+from tests.fixtures import OF_THIS_PROCESS, SESSION
 from tests.processes import Process
 from tests.waiting import wait_for
 
@@ -53,25 +54,28 @@ class SmallRun:
         self._folder = folder
         self._phase = folder / "phase"
         self._actors: dict[str, Actor] = {}
+        self._options = dict(options)
         self._env = {
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
             "DATABASE_URL": self.database_url,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "KAFKA_CONSUMER": json.dumps(dict(options)),
+            "KAFKA_CONSUMER": json.dumps(self._options),
             "EVENTS_PREFIX": self.broker.prefix,
         }
         self.broker.create(LATE, PARTITIONS, message_timestamp_type="LogAppendTime")
-        _execute(self._server, f"CREATE DATABASE {self._database} TEMPLATE {migrated}")
+        execute(self._server, f"CREATE DATABASE {self._database} TEMPLATE {migrated}")
         self._enter("faults")
 
-    def start(self, name: str, crash_at: str = "") -> Actor:
-        """Start a process of this actor, which is killed at the named crash point, if there is one."""
+    def start(self, name: str, crash_at: str = "", *, is_spared: bool = False) -> Actor:
+        """Start a process of this actor, which is killed at the named crash point, if there is one. One that is spared
+        is never killed, and loses no partition if it stands still; that is not for the protocol ``consumer``."""
         if name not in self._actors:
             command = COMMANDS[name.rpartition("-")[0]]
             if command[0] == "visit":
                 command = (*command, f"--phase={self._phase}", f"--seed={len(self._actors)}")
             self._actors[name] = Actor(name, command, self._env, self._folder, self.history)
-        self._actors[name].start(DJANGO_EVENTS_CRASH_AT=crash_at)
+        patient = {"KAFKA_CONSUMER": json.dumps(self._options | OF_THIS_PROCESS)} if is_spared else {}
+        self._actors[name].start(DJANGO_EVENTS_CRASH_AT=crash_at, **patient)
         return self._actors[name]
 
     @contextmanager
@@ -162,7 +166,7 @@ class SmallRun:
 def migrated_database(server: str, folder: Path) -> Iterator[str]:
     """The name of a database with the chaotic site's tables, which those of runs are copies of."""
     name = f"chaos_{uuid.uuid4().hex[:10]}_migrated"
-    _execute(server, f"CREATE DATABASE {name}")
+    execute(server, f"CREATE DATABASE {name}")
     env = {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings", "DATABASE_URL": _address(server, name)}
     try:
         Process(["manage.py", "migrate", "-v0"], {**os.environ, **env}, folder / "migrate.log").succeeds()
@@ -175,10 +179,5 @@ def _address(server: str, database: str) -> str:
     return urlsplit(server)._replace(path=f"/{database}").geturl()
 
 
-def _execute(server: str, statement: str) -> None:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(statement)
-
-
 def _drop(server: str, name: str) -> None:
-    _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -16,7 +16,7 @@ def history(tmp_path: Path) -> History:
 
 
 def test_a_dead_process_is_neither_frozen_nor_started_twice(tmp_path: Path, history: History) -> None:
-    actor = Actor("web-1", ["shell", "-c", "input()"], {}, tmp_path, history)
+    actor = Actor("web-1", ["shell", "-c", "import time; time.sleep(600)"], {}, tmp_path, history)
     actor.freeze()
     actor.thaw()
     actor.start()

@@ -5,13 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.chaos import standstills
 from tests.chaos.checker import RULES, check
 from tests.chaos.facts import (
     ABSENT,
+    ACTOR,
     DATABASE,
     FALTERING,
     KAFKA,
     REFUSE,
+    STANDSTILL,
     Aborted,
     Acknowledged,
     AnyFact,
@@ -40,6 +43,7 @@ from tests.chaos.facts import (
 )
 from tests.chaos.history import History
 from tests.chaos.planted import BUGS
+from tests.chaos.result import summed_up
 from tests.chaos.timeline import timeline
 
 TOPIC = "moved"
@@ -545,6 +549,42 @@ def test_a_server_that_falters_may_cause_what_a_fault_may(begin: float, end: flo
     assert rules_broken([*good(), *CALLED_AGAIN, faltering(begin, end)]) == broken
 
 
+def standstill(begin: float, end: float, actor: str = "watch-1") -> Fault:
+    return Fault(at=begin, kind=STANDSTILL, hits=(actor,), until=end)
+
+
+@pytest.mark.parametrize(("begin", "end", "actor", "broken"), [
+    (15, 17, "watch-1", set()), (15, 17, "watch-2", set()), (6, 9.5, "watch-1", set()),
+    (8, 9.5, "watch-1", {"repeated_calls_are_explained"}), (15, 17, "books-1", {"repeated_calls_are_explained"}),
+], ids=["the first", "the second", "for long before", "shortly before", "of another group"])  # fmt: skip
+def test_a_process_that_stood_still_may_cause_what_a_frozen_one_may(
+    begin: float, end: float, actor: str, broken: set[str]
+) -> None:
+    assert rules_broken([*good(), *CALLED_AGAIN, standstill(begin, end, actor)]) == broken
+
+
+@pytest.mark.parametrize(("end", "broken"), [(16.5, set()), (16, {"calm_events_arrive_promptly"})])
+def test_the_seconds_of_a_standstill_do_not_count(end: float, broken: set[str]) -> None:
+    assert rules_broken([*delivered_late(), standstill(14, end, "web-2")]) == broken
+
+
+def test_a_process_notes_that_it_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[Fault] = []
+    looks = iter([10.0, 10.2, 15.4, 15.6])
+    monkeypatch.setattr(standstills, "note", noted.append)
+    monkeypatch.setenv(ACTOR, "books-1")
+    with pytest.raises(StopIteration):
+        standstills.note_standstills(clock=lambda: next(looks), sleep=lambda seconds: None)
+    assert [(each.kind, each.hits, each.at, each.until) for each in noted] == [(STANDSTILL, ("books-1",), 10.2, 15.4)]
+
+
+def test_what_is_only_noticed_is_not_counted_as_a_fault() -> None:
+    kill = Fault(at=20, kind="kill", hits=("web-1",), until=21)
+    facts: list[AnyFact] = [*good(), kill, faltering(30, 32), standstill(34, 36), standstill(38, 40)]
+    result = summed_up(1, "", Path("history"), facts, [], 1.0)
+    assert (result.faults, result.falterings) == ({"kill": 1}, 1)
+
+
 def test_events_of_a_topic_that_kafka_lacks_may_wait() -> None:
     assert check(held_back(until=110)) == []
 
@@ -560,7 +600,7 @@ BROKEN = {"only_what_kafka_refuses_is_set_aside"}
 
 
 @pytest.mark.parametrize(("size", "begin", "end", "broken"), [
-    (3_000, 9, 11, set()), (3_000, 5, 6, set()), (100, 9, 11, BROKEN), (3_000, 11, 12, BROKEN), (3_000, 1, 2, BROKEN),
+    (3_000, 9, 11, set()), (3_000, 5, 6, set()), (100, 9, 11, BROKEN), (3_000, 11, 12, BROKEN), (3_000, -9, -8, BROKEN),
 ])  # fmt: skip
 def test_what_kafka_has_refused_may_be_set_aside(size: int, begin: float, end: float, broken: set[str]) -> None:
     assert rules_broken(set_aside(size, refusal(begin, end))) == broken

@@ -99,9 +99,9 @@ def crash(run: SmallRun, *points: str) -> None:
                 victim.wish_end()
             elif point == "revoked-not-committed":
                 victim.process.says(", ".join(f"moved[{number}]" for number in range(PARTITIONS)))  # it has all
-                run.start("books-2")
+                run.start("books-2", is_spared=True)
     for name in {VICTIMS[point] for point in points}:
-        run.start(name)
+        run.start(name, is_spared=True)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def crash(run: SmallRun, *points: str) -> None:
 )
 def test_nothing_is_lost_doubled_or_reordered_by_crashes(run: SmallRun, points: Sequence[str]) -> None:
     for name in {*OTHERS, *VICTIMS.values()} - {VICTIMS[point] for point in points}:
-        run.start(name)
+        run.start(name, is_spared=True)
     crash(run, *points)
     run.lease_no_longer()
     run.settle()

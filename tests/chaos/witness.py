@@ -11,13 +11,15 @@ from django_events.kafka.producer import Deliveries, Producer
 from django_events.kafka.record import Partition, Record
 from tests.chaos.facts import Acknowledged, Committed, Declared, Handled, OffsetsCommitted, Place, Sending, Sent
 from tests.chaos.history import note
+from tests.chaos.standstills import watch_the_clock
 
 _transactions: dict[tuple[str, str], str] = {}
 """The last transaction of each handler and event that sends a further event."""
 
 
 def watch() -> None:
-    """Note the site's handlers, and what the product does in this process from now on."""
+    """Note the site's handlers, and from now on what the product does in this process, and when it stands still."""
+    watch_the_clock()
     note(*_declarations())
     signals.event_sent.connect(_note_sent)
     signals.event_handled.connect(_note_handled)

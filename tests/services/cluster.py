@@ -93,7 +93,7 @@ class KafkaCluster:
             if not node.is_running():
                 node.start()
 
-    def wait_until_ready(self, timeout: float = 90.0) -> None:
+    def wait_until_ready(self, timeout: float = 240.0) -> None:
         """Wait until every node answers and knows all others; one that ends by itself is started again, which is told.
         Raises Unavailable."""
         deadline = time.monotonic() + timeout

@@ -108,9 +108,10 @@ def new_cluster_id() -> str:
 
 def brokers_seen_at(address: str) -> frozenset[int]:
     """The numbers of the brokers that this address tells of; none if it does not answer."""
-    client = AdminClient({"bootstrap.servers": address, "log_level": 0}, logger=_SILENT)
+    options = {"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 100}  # it may only be starting
+    client = AdminClient(options, logger=_SILENT)
     try:
-        return frozenset(client.list_topics(timeout=0.5).brokers)
+        return frozenset(client.list_topics(timeout=2.0).brokers)
     except KafkaException:
         return frozenset()
 

@@ -47,6 +47,7 @@ class SecureKafka(KafkaNode):
             "num.network.threads": 1,  # for each listener
             "offsets.topic.replication.factor": 1,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "broker.session.timeout.ms": 60_000,  # nobody kills it, and one that stands still is not to be fenced
             "super.users": f"User:ANONYMOUS;User:{USER};User:CN={USER}",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": self._own.both,

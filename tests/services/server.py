@@ -54,7 +54,7 @@ class Server:
                 preexec_fn=die_with_parent,
             )
 
-    def wait_until_ready(self, timeout: float = 60.0) -> None:
+    def wait_until_ready(self, timeout: float = 240.0) -> None:
         """Wait until it answers. Raises Unavailable with the end of its log."""
         deadline = time.monotonic() + timeout
         while not self.is_ready():
@@ -87,7 +87,7 @@ class Server:
         self.resume()
         self._process.send_signal(number)
         try:
-            self._process.wait(20)
+            self._process.wait(120)
         except subprocess.TimeoutExpired:
             self.kill()
 
