@@ -23,7 +23,7 @@ from tests.chaos.plain_client import BOTH_ANSWER
 from tests.chaos.plan import plan
 from tests.chaos.result import Result, summed_up
 from tests.chaos.scenario import CAST, LATE, PARTITIONS, TOPICS, Scenario
-from tests.chaos.settling import Rest
+from tests.chaos.settling import Rest, sent_again
 from tests.processes import Process
 from tests.services.cluster import NODES
 from tests.waiting import wait_for
@@ -189,16 +189,16 @@ class Run:
         rest.close()
 
     def _send_again(self, rest: Rest) -> None:
-        """What was set aside while Kafka refused it."""
+        """What was set aside while Kafka refused it, also what is set aside until then."""
         try:
-            events = rest.set_aside()
+            has_some = rest.has_set_aside()
         except psycopg.OperationalError:  # no answer: there is another look
             return
-        if events:
-            self.history.note(*[SetAside(event=event) for event in events])
+        if has_some:
             self._injector.end_late_refusal()
             env = self._parts.direct_env(self._database) | {"EVENTS_PREFIX": self._broker.prefix}
-            Process(["manage.py", "send_again"], env, self._folder / "send-again.log").succeeds()
+            output = Process(["manage.py", "send_again"], env, self._folder / "send-again.log").succeeds()
+            self.history.note(*[SetAside(event=event) for event in sent_again(output)])
 
     def _still_left(self, rest: Rest) -> str:
         visiting = [actor.name for actor in self._those("web") if actor.runs]

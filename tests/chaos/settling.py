@@ -5,6 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+SENT_AGAIN = "sent again: "
+"""In front of the id of each event that ``manage.py send_again`` has had sent again."""
+
+
+def sent_again(output: str) -> list[str]:
+    """The events that it has had sent again."""
+    return [line.removeprefix(SENT_AGAIN) for line in output.splitlines() if line.startswith(SENT_AGAIN)]
+
 
 class Rest:
     """Asks Kafka and the database. ``close`` it."""
@@ -30,11 +38,11 @@ class Rest:
         except (KafkaException, psycopg.OperationalError) as error:
             return f"no answer: {error}"
 
-    def set_aside(self) -> list[str]:
-        """The events that wait for somebody to send them again."""
+    def has_set_aside(self) -> bool:
+        """Whether events wait for somebody to send them again."""
         with psycopg.connect(self._database_url, connect_timeout=5) as database:
-            rows = database.execute("SELECT event_id FROM django_events_outgoingevent WHERE lane IS NULL").fetchall()
-        return [event for (event,) in rows]
+            found = database.execute("SELECT 1 FROM django_events_outgoingevent WHERE lane IS NULL LIMIT 1").fetchone()
+        return found is not None
 
     def close(self) -> None:
         for client in self._clients.values():

@@ -5,11 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from django_events.models import OutgoingEvent
+from tests.chaos.settling import SENT_AGAIN
 
 
 class Command(BaseCommand):
-    help = "Has all events that were set aside sent again."
+    help = "Has all events that were set aside sent again, and says which."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        rows = OutgoingEvent.objects.filter(lane=None)
-        OutgoingEvent.objects.send_again(list(rows.values_list("pk", flat=True)), "default")
+        rows = dict(OutgoingEvent.objects.filter(lane=None).values_list("pk", "event_id"))
+        for number in OutgoingEvent.objects.send_again(list(rows), "default"):
+            self.stdout.write(f"{SENT_AGAIN}{rows[number]}")
