@@ -15,12 +15,13 @@ def fetch(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def fetch_binary(using: str, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
     """The rows of one statement on PostgreSQL, in its binary format: bytes are not turned into hex and back."""
-    return list(_binary_cursor(using, sql, params).fetchall())
+    with _binary_cursor(using, sql, params) as cursor:  # open, it would keep the answer until Python looks for garbage
+        return list(cursor.fetchall())
 
 
 def execute_binary(using: str, sql: str, params: Sequence[Any]) -> None:
     """One statement on PostgreSQL that gives no rows, with its parameters in the binary format."""
-    _binary_cursor(using, sql, params)
+    _binary_cursor(using, sql, params).close()
 
 
 def begin(using: str, statements: Sequence[str], params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -42,11 +43,11 @@ def begin(using: str, statements: Sequence[str], params: Sequence[Any] = ()) -> 
             first = "BEGIN ISOLATION LEVEL READ COMMITTED"
         else:
             first = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
-        cursor = ClientCursor(connection)
-        cursor.execute("; ".join([first, *statements]), params)
-        while cursor.nextset():
-            pass
-        return list(cursor.fetchall())
+        with ClientCursor(connection) as cursor:
+            cursor.execute("; ".join([first, *statements]), params)
+            while cursor.nextset():
+                pass
+            return list(cursor.fetchall())
 
 
 def _binary_cursor(using: str, sql: str, params: Sequence[Any]) -> Any:
