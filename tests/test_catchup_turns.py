@@ -139,6 +139,7 @@ def test_without_a_second_connection_the_first_thread_sends_everything(
         tries.append(None)
         raise OperationalError("too many connections")
 
+    monkeypatch.setattr(catchup, "ALONE", 3600.0)
     catching_up = Catchup(["default"])
     monkeypatch.setattr(catching_up._partners_sender, "round", refuse)
     for name in ("first", "second"):
@@ -148,7 +149,7 @@ def test_without_a_second_connection_the_first_thread_sends_everything(
         assert threads == {threading.current_thread().name}
         assert first_deliveries(broker, name) == all_in_order()
     assert len(tries) == 1
-    assert "has failed: too many connections. The first goes on alone for 60 s" in caplog.text
+    assert "has failed: too many connections. The first goes on alone for 3600 s" in caplog.text
 
 
 def test_an_error_that_the_second_thread_does_not_know_is_raised(
