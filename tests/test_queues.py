@@ -173,6 +173,14 @@ def test_a_batch_grows_while_reads_are_slow_and_shrinks_again() -> None:
     assert batch.rows == 1_000
 
 
+def test_a_single_slow_read_makes_no_batch_larger() -> None:
+    batch = BatchSize(1_000)
+    for _ in range(10):
+        batch.read_took(1.0)
+        batch.read_took(0.020)
+    assert batch.rows == 1_000
+
+
 def test_waits_grow_up_to_their_bound() -> None:
     backoff = Backoff(first=1, max=30, factor=2, jitter=0)
     assert [backoff.delay(tries) for tries in (1, 2, 3, 6, 1_000)] == [1, 2, 4, 30, 30]
