@@ -22,8 +22,7 @@ def run(clock: Clock) -> dict[str, Any]:
 def drain(clock: Clock) -> dict[str, Any]:
     catchup, stop = Catchup(["default"]), Stop()
     connections["default"].ensure_connection()
-    for sender in (catchup._sender, catchup._partners_sender):
-        sender.connect()  # as the loop has before its clock: with few rows it would be most of their time
+    catchup._sender.connect()  # as the loop has before its clock: with few rows it would be most of their time
     clock.wait_for_start()
     sent = 0
     while True:

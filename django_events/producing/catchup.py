@@ -14,6 +14,7 @@ from django_events.exceptions import BrokerUnavailable
 from django_events.models import Kind, LaneName, OutgoingEvent
 from django_events.presence.activity import Activity
 from django_events.presence.presence import presence
+from django_events.producing.holds import Holds
 from django_events.producing.sender import ROWS, Sender, can_lock_rows, round_transaction
 from django_events.producing.turns import Partner, Pass, Turns
 from django_events.retry import Backoff
@@ -48,8 +49,10 @@ class Catchup:
     def __init__(self, databases: Sequence[str], rows: int = ROWS) -> None:
         self._databases = databases
         self._rows = rows
-        self._sender = Sender(rows, method="catchup")
-        self._partners_sender = Sender(rows, method="catchup")
+        self._holds = Holds()
+        self._sender = Sender(rows, method="catchup", holds=self._holds)
+        self._partner: Partner | None = None
+        """The second thread, from the first round on that was more than half full, as long as there are such."""
         self._alone_until = 0.0
         self._waiting: dict[str, set[str]] = {}
         """By database, the topics that had rows at the last look."""
@@ -75,7 +78,7 @@ class Catchup:
     def activity(self) -> Activity:
         """What the table of processes tells of it. Thread-safe."""
         troubles = [trouble.text for trouble in (self._kafka, *self._outboxes.values()) if trouble.text]
-        return Activity(sends=True, troubles=(*troubles, *self._held_back))
+        return Activity(sends=True, troubles=(*troubles, *self._sender.troubles))
 
     def run_once(self, stop: Stop) -> Pass:
         """Send what waits now; lanes in the hands of others get a second chance. Raises BrokerUnavailable and
@@ -98,33 +101,54 @@ class Catchup:
         lanes = self._look(using)
         self._forget_what_others_have_sent(lanes, using)
         turns = Turns(lanes, using, stop, time.monotonic() + seconds)
+        is_shared = False
         while turns.go_on:
-            turns.round(self._sender, LANES_OF_A_ROUND)
             if self._are_enough_for_two(turns):
-                self._share(turns)
+                is_shared = True
+                if partner := self._ready_partner(using):
+                    self._share(turns, partner)
+                    continue
+            turns.round(self._sender, LANES_OF_A_ROUND)
+        if not is_shared:
+            self._let_partner_go()
         result = turns.done
         result.left = turns.lanes_left
         if result.left:
             outage = [result.unanswered] if result.is_outage and result.unanswered else []
-            result.why = "; ".join([*self._held_back, *outage])
+            result.why = "; ".join([*self._sender.troubles, *outage])
         return result
 
     def close(self) -> None:
         """Let go of the producers, without waiting."""
+        self._let_partner_go()
         self._sender.close()
-        self._partners_sender.close()
 
     def _are_enough_for_two(self, turns: Turns) -> bool:
-        """Whether a second thread pays: its connection to the database costs as much as some dozens of rows."""
-        if not turns.go_on or time.monotonic() < self._alone_until or not can_lock_rows(turns.using):
+        """Whether a second thread pays: its connections cost as much as some dozens of rows."""
+        if time.monotonic() < self._alone_until or not can_lock_rows(turns.using):
             return False
         return turns.sent_last > self._rows // 2 and turns.lanes_left > LANES_OF_A_ROUND // 2
 
-    def _share(self, turns: Turns) -> None:
-        """Give the lanes their turns in two threads. If the second cannot, the first has all of them again."""
+    def _ready_partner(self, using: str) -> Partner | None:
+        """The second thread, if it has connected; begun if there is none. It is not waited for: a database or a pool
+        that has no other connection would hold up everything."""
+        if self._partner and self._partner.using != using:
+            self._let_partner_go()
+        if self._partner is None:
+            sender = Sender(self._rows, method="catchup", holds=self._holds)
+            self._partner = Partner(sender, using, LANES_OF_A_ROUND // 2)
+            try:
+                self._partner.start()
+            except RuntimeError as error:  # no more threads
+                self._go_on_alone(str(error))
+        elif self._partner.error:
+            self._dismiss(self._partner.error)
+        return self._partner if self._partner and self._partner.is_ready else None
+
+    def _share(self, turns: Turns, partner: Partner) -> None:
+        """Give the lanes their turns in two threads. What the second leaves is the first one's again."""
         half = turns.give_half()
-        partner = Partner(half, self._partners_sender, LANES_OF_A_ROUND // 2)
-        partner.start()
+        partner.give(half)
         try:
             while turns.go_on:
                 turns.round(self._sender, LANES_OF_A_ROUND // 2)
@@ -132,24 +156,28 @@ class Catchup:
             half.end()
             raise
         finally:
-            partner.join()
+            partner.wait()
             turns.take_back(half)
         if partner.error:
-            self._go_on_alone(partner.error)
+            self._dismiss(partner.error)
+        elif half.done.is_outage:
+            self._go_on_alone(str(half.done.unanswered))
 
-    def _go_on_alone(self, error: Exception) -> None:
+    def _dismiss(self, error: Exception) -> None:
         if not isinstance(error, BrokerUnavailable | DatabaseError):
             raise error
-        self._partners_sender.close()
-        self._alone_until = time.monotonic() + ALONE
-        logger.warning(
-            "The second thread that sends has failed: %s. The first goes on alone for %.0f s", str(error).strip(), ALONE
-        )
+        self._go_on_alone(str(error).strip())
 
-    @property
-    def _held_back(self) -> list[str]:
-        """Which topics are held back, and why."""
-        return [*dict.fromkeys([*self._sender.troubles, *self._partners_sender.troubles])]
+    def _go_on_alone(self, reason: str) -> None:
+        self._let_partner_go()
+        self._alone_until = time.monotonic() + ALONE
+        text = "The second thread that sends has failed: %s. The first goes on alone for %.0f s"
+        logger.warning(text, reason, ALONE)
+
+    def _let_partner_go(self) -> None:
+        if self._partner:
+            self._partner.end()
+            self._partner = None
 
     def _look(self, using: str) -> list[LaneName]:
         """The lanes that have rows, in an order of our own, so that several processes begin at different ones."""
@@ -162,9 +190,7 @@ class Catchup:
     def _forget_what_others_have_sent(self, lanes: Sequence[LaneName], using: str) -> None:
         """A topic of which nothing waits any more, in no database, is not held back either."""
         self._waiting[using] = {lane.topic for lane in lanes}
-        waiting = set[str]().union(*self._waiting.values())
-        self._sender.hold_back_only(waiting)
-        self._partners_sender.hold_back_only(waiting)
+        self._sender.hold_back_only(set[str]().union(*self._waiting.values()))
 
     def _guarded_pass(self, using: str, stop: Stop) -> Pass:
         """One pass; an outage of Kafka or the database is no failure of ours, and nothing is given up."""

@@ -1,6 +1,7 @@
 """Topics that are held back for a while, so that nobody else's events wait because of them."""
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Iterable
 
@@ -25,33 +26,37 @@ LASTING = 10.0
 
 
 class Holds:
-    """What is held back, each with its own clock. Owned by one thread."""
+    """What is held back, each with its own clock. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._troubles: dict[str, Trouble] = {}
 
     def hold(self, topic: str, reason: str, backoff: Backoff) -> None:
         """Hold all lanes of a topic back: Kafka lacks it, or a part of it, refuses it, or does not answer about it."""
-        trouble = self._troubles.get(topic)
-        if trouble is None:
-            what = f"Topic {topic!r} is held back"
-            trouble = Trouble("topic", what, logger, backoff, serious_after=LASTING, topic=topic)
-            self._troubles[topic] = trouble
-        trouble.began(reason, backoff=backoff)
+        with self._lock:
+            trouble = self._troubles.get(topic)
+            if trouble is None:
+                what = f"Topic {topic!r} is held back"
+                trouble = Trouble("topic", what, logger, backoff, serious_after=LASTING, topic=topic)
+                self._troubles[topic] = trouble
+            trouble.began(reason, backoff=backoff)
 
     def release(self, topics: Iterable[str]) -> None:
         """Something could be sent to these topics, by us or by others: forget what held them."""
-        for topic in topics:
-            if trouble := self._troubles.pop(topic, None):
-                trouble.ended()
+        with self._lock:
+            for topic in topics:
+                if trouble := self._troubles.pop(topic, None):
+                    trouble.ended()
 
     def keep_only(self, topics: Collection[str]) -> None:
         """Nothing of any other topic waits: forget what held them."""
-        self.release([topic for topic in self._troubles if topic not in topics])
+        with self._lock:
+            self.release([topic for topic in self._troubles if topic not in topics])
 
     @property
     def troubles(self) -> list[str]:
-        """What is held back, and why. Other threads may read it."""
+        """What is held back, and why."""
         return [trouble.text for trouble in list(self._troubles.values())]
 
     def held(self, lanes: Iterable[LaneName]) -> set[LaneName]:

@@ -73,12 +73,13 @@ class Sender:
     It keeps one producer and one database connection per database for as long as they work.
     """
 
-    def __init__(self, rows: int = ROWS, *, method: Method = "relay") -> None:
-        """A round reads ``rows`` rows at most. ``method`` is what metrics call it."""
+    def __init__(self, rows: int = ROWS, *, method: Method = "relay", holds: Holds | None = None) -> None:
+        """A round reads ``rows`` rows at most. ``method`` is what metrics call it. ``holds`` may be another sender's,
+        too."""
         self._method: Method = method
         self._batch = BatchSize(rows)
         self._lanes = max(1, rows // ROWS_OF_A_LANE)
-        self._holds = Holds()
+        self._holds = holds or Holds()
         self._lanes_added: dict[tuple[str, str], float] = {}
         self._busy_checked = time.monotonic()
         self._courier = Courier()

@@ -4,6 +4,7 @@ While one thread waits for Kafka or the database, the other goes on. Each has la
 processes have.
 """
 
+import queue
 import threading
 import time
 from collections.abc import Collection
@@ -35,7 +36,7 @@ class Pass:
 
 
 class Turns:
-    """The turns of some lanes in one pass. Owned by one thread at a time."""
+    """The turns of some lanes in one pass. Owned by one thread at a time, but for ``end``."""
 
     def __init__(self, lanes: Collection[LaneName], using: str, stop: Stop, until: float) -> None:
         """``until``: the moment (time.monotonic) after which they end, be lanes left; there is one round at least."""
@@ -44,6 +45,7 @@ class Turns:
         self._until = until
         self._waiting = WaitingLanes(lanes)
         self._has_ended = stop.is_set()
+        self._all_are_held = False
         self.done = Pass()
         self.sent_last = 0
         """Rows that the last round has sent."""
@@ -51,7 +53,7 @@ class Turns:
     @property
     def go_on(self) -> bool:
         """Whether another round has something to do."""
-        return bool(self._waiting) and not self._has_ended
+        return bool(self._waiting) and not (self._has_ended or self._all_are_held)
 
     def end(self) -> None:
         """No further round. Thread-safe."""
@@ -65,7 +67,7 @@ class Turns:
         """One round of so many lanes at most. Raises what ``Sender.round`` raises."""
         result = sender.round(self._waiting, self.using, lanes)
         if result is None:
-            self._has_ended = True
+            self._all_are_held = True
             return
         self._waiting.remove(result.busy)
         self.sent_last = result.sent
@@ -83,32 +85,55 @@ class Turns:
         return Turns(half, self.using, self._stop, self._until)
 
     def take_back(self, half: "Turns") -> None:
-        """What came of that half, and the lanes that it has left."""
+        """What came of that half, and the lanes that it has left: why they are left shows when they are tried."""
         self._waiting.add(half._waiting.first(half.lanes_left))
+        self._all_are_held = self._all_are_held and not half.lanes_left
         self.done.sent += half.done.sent
         self.done.busy += half.done.busy
-        self.done.unanswered = self.done.unanswered or half.done.unanswered
-        self.done.is_outage = self.done.is_outage or half.done.is_outage
-        if half.done.is_outage:
-            self._has_ended = True
 
 
 class Partner(threading.Thread):
-    """Gives lanes their turns beside the thread that has the pass, with a database connection of its own."""
+    """The second thread: connects to the database and to Kafka, then gives those lanes their turns that it is given.
+    Owned by the first thread. It ends when it is told to, or when something fails."""
 
-    def __init__(self, turns: Turns, sender: Sender, lanes: int) -> None:
+    def __init__(self, sender: Sender, using: str, lanes: int) -> None:
+        """``lanes``: how many a round has at most."""
         super().__init__(name="django-events-catchup-partner", daemon=True)
-        self._turns = turns
+        self.using = using
+        self.is_ready = False
+        """Whether it has connected, and waits for lanes."""
+        self.error: Exception | None = None
+        """What has ended it."""
         self._sender = sender
         self._lanes = lanes
-        self.error: Exception | None = None
-        """What has ended it early. The lanes of its last round wait again."""
+        self._given: queue.SimpleQueue[Turns | None] = queue.SimpleQueue()
+        self._returned: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def give(self, turns: Turns) -> None:
+        """Have these lanes get their turns. Only when it is ready, and once until ``wait``."""
+        self._given.put(turns)
+
+    def wait(self) -> None:
+        """Return when the turns that it was given are over, or it has ended: then what it had in hand waits again."""
+        self._returned.get()
+
+    def end(self) -> None:
+        """Let it end. Returns at once."""
+        self._given.put(None)
 
     def run(self) -> None:
         try:
-            while self._turns.go_on:
-                self._turns.round(self._sender, self._lanes)
+            connections[self.using].ensure_connection()
+            self._sender.connect()
+            self.is_ready = True
+            while turns := self._given.get():
+                while turns.go_on:
+                    turns.round(self._sender, self._lanes)
+                self._returned.put(None)
         except Exception as error:
             self.error = error
         finally:
+            self.is_ready = False
+            self._sender.close()
             connections.close_all()
+            self._returned.put(None)
