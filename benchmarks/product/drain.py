@@ -23,6 +23,8 @@ def drain(clock: Clock) -> dict[str, Any]:
     catchup, stop = Catchup(["default"]), Stop()
     connections["default"].ensure_connection()
     catchup._sender.connect()  # as the loop has before its clock: with few rows it would be most of their time
+    while not catchup._ready_partner("default"):
+        time.sleep(0.01)
     clock.wait_for_start()
     sent = 0
     while True:
