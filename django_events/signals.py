@@ -16,15 +16,16 @@ event_saved = Signal()
 Arguments: ``sender`` the topic's name, ``event`` the Event, ``using`` the database alias."""
 
 event_sent = Signal()
-"""Kafka has acknowledged an event and its row is gone. Sent by the relay after its commit; again for a duplicate. After
-``send_now``, which has no row, it is sent in the caller's thread.
+"""Kafka has acknowledged an event and its row is gone. Sent after that commit by the relay, or by catch-up, whose two
+threads may do so at the same time; again for a duplicate. After ``send_now``, which has no row, it is sent in the
+caller's thread.
 
 Arguments: ``sender`` the topic's name, ``key`` the event's key as bytes or None, ``event_id``,
 ``saved_at`` when the row was written, ``using`` the database alias; both are None after ``send_now``."""
 
 event_set_aside = Signal()
 """Kafka refuses an event for itself (too large for its topic, no key on a compacted topic), so its row is set aside for
-an operator. Sent by the relay after its commit.
+an operator. Sent after that commit by the relay, or by catch-up.
 
 Arguments: ``sender`` the topic's name, ``key`` the event's key as bytes or None, ``event_id``, ``error`` Kafka's
 reason, ``using`` the database alias."""

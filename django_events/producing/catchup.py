@@ -53,7 +53,8 @@ class Catchup:
         self._sender = Sender(rows, method="catchup", holds=self._holds)
         self._partner: Partner | None = None
         """The second thread, from the first round on that was more than half full, as long as there are such."""
-        self._alone_until = 0.0
+        self._alone_until: dict[str, float] = {}
+        """By database, until when (time.monotonic) there is no second thread."""
         self._waiting: dict[str, set[str]] = {}
         """By database, the topics that had rows at the last look."""
         self._kafka = Trouble("kafka", "Sending events to Kafka", logger, OUTAGE)
@@ -125,7 +126,7 @@ class Catchup:
 
     def _are_enough_for_two(self, turns: Turns) -> bool:
         """Whether a second thread pays: its connections cost as much as some dozens of rows."""
-        if time.monotonic() < self._alone_until or not can_lock_rows(turns.using):
+        if time.monotonic() < self._alone_until.get(turns.using, 0.0) or not can_lock_rows(turns.using):
             return False
         return turns.sent_last > self._rows // 2 and turns.lanes_left > LANES_OF_A_ROUND // 2
 
@@ -140,9 +141,9 @@ class Catchup:
             try:
                 self._partner.start()
             except RuntimeError as error:  # no more threads
-                self._go_on_alone(str(error))
+                self._go_on_alone(using, str(error))
         elif self._partner.error:
-            self._dismiss(self._partner.error)
+            self._dismiss(using, self._partner.error)
         return self._partner if self._partner and self._partner.is_ready else None
 
     def _share(self, turns: Turns, partner: Partner) -> None:
@@ -150,7 +151,7 @@ class Catchup:
         half = turns.give_half()
         partner.give(half)
         try:
-            while turns.go_on:
+            while turns.go_on and partner.is_ready:
                 turns.round(self._sender, LANES_OF_A_ROUND // 2)
         except BaseException:
             half.end()
@@ -159,18 +160,18 @@ class Catchup:
             partner.wait()
             turns.take_back(half)
         if partner.error:
-            self._dismiss(partner.error)
+            self._dismiss(turns.using, partner.error)
         elif half.done.is_outage:
-            self._go_on_alone(str(half.done.unanswered))
+            self._go_on_alone(turns.using, str(half.done.unanswered))
 
-    def _dismiss(self, error: Exception) -> None:
+    def _dismiss(self, using: str, error: Exception) -> None:
         if not isinstance(error, BrokerUnavailable | DatabaseError):
             raise error
-        self._go_on_alone(str(error).strip())
+        self._go_on_alone(using, str(error).strip())
 
-    def _go_on_alone(self, reason: str) -> None:
+    def _go_on_alone(self, using: str, reason: str) -> None:
         self._let_partner_go()
-        self._alone_until = time.monotonic() + ALONE
+        self._alone_until[using] = time.monotonic() + ALONE
         text = "The second thread that sends has failed: %s. The first goes on alone for %.0f s"
         logger.warning(text, reason, ALONE)
 

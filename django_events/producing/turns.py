@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.db import connections
@@ -135,5 +136,6 @@ class Partner(threading.Thread):
         finally:
             self.is_ready = False
             self._sender.close()
-            connections.close_all()
+            with suppress(Exception):  # the server may have closed it already
+                connections.close_all()
             self._returned.put(None)

@@ -22,7 +22,7 @@ class Scenario:
     """What may break."""
     rate: float = 15.0
     """Visits a second of each web process while no phase is calm."""
-    settles_within: float = 120.0
+    settles_within: float = 60.0
     """Seconds after the last fault in which everything has to come to rest."""
 
 

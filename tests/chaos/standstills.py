@@ -20,13 +20,17 @@ def watch_the_clock() -> None:
     threading.Thread(target=note_standstills, name="standstills", daemon=True).start()
 
 
-def note_standstills(clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Look at the clock without end."""
+def note_standstills(
+    clock: Callable[[], float] = time.time,
+    processor: Callable[[], float] = time.process_time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look at the clock without end. A process that has worked meanwhile did not stand still: it kept Python's lock."""
     actor = os.environ.get(ACTOR, "runner")
-    before = clock()
+    before, used = clock(), processor()
     while True:
         sleep(PAUSE)
-        now = clock()
-        if now - before > LONG:
+        now, used_now = clock(), processor()
+        if now - before > LONG and used_now - used < (now - before) / 2:
             note(Fault(at=before, kind=STANDSTILL, hits=(actor,), until=now))
-        before = now
+        before, used = now, used_now

@@ -9,7 +9,7 @@ from tests.chaos.violation import Violation
 LARGE = 2_000
 """Bytes; what Kafka refuses for a while has more."""
 
-REFUSED_FOR = 15.0
+REFUSED_FOR = 5.0
 """Seconds until all nodes have heard that it is not refused any more."""
 
 PROMPTLY = 5.0
