@@ -9,7 +9,7 @@ import pytest
 from django_events import ConsumerGroup, Event
 from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import InHand, Progress
-from django_events.consuming.pausing import STILL, Pauses
+from django_events.consuming.pausing import STILL, STILL_FOR_OTHERS, Pauses
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.kafka.record import Partition
@@ -127,6 +127,11 @@ class Hand:
     def may_poll(self, now: float) -> bool:
         return self.pauses.may_poll(self.consumer, self.ours, self.active, now)
 
+    def wait(self) -> None:
+        """Until what is too much is paused."""
+        assert not self.may_poll(now=0.0)
+        assert self.may_poll(now=STILL)
+
     @property
     def paused(self) -> list[int]:
         return sorted(partition.number for partition in self.consumer.paused)
@@ -147,28 +152,50 @@ def test_what_stays_too_much_is_paused_so_that_kafka_is_polled_again() -> None:
     hand = Hand(partitions=2)
     for number in (0, 1):
         hand.take_on(number, 10)
-    assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL)
+    hand.wait()
     assert hand.paused == [0, 1]
     hand.finish(1, 5)
     assert hand.paused == [0]
     assert hand.may_poll(now=STILL)
 
 
-def test_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
+def test_a_full_partition_is_paused_soon_for_the_sake_of_another() -> None:
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL_FOR_OTHERS)
     assert hand.paused == [0]
+    assert hand.may_poll(now=STILL_FOR_OTHERS)
     hand.finish(0, 5)
     assert hand.paused == []
+
+
+def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:
+    hand = Hand(partitions=2)
+    for at, number in enumerate((0, 1, 0)):
+        hand.take_on(number, 10)
+        assert not hand.may_poll(now=float(at))
+        hand.finish(number, 10)
+        assert hand.may_poll(now=at + STILL_FOR_OTHERS / 2)
+    assert not hand.consumer.calls
+
+
+def test_another_partition_that_is_full_meanwhile_has_a_wait_of_its_own() -> None:
+    hand = Hand(partitions=3)
+    hand.take_on(0, 10)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL_FOR_OTHERS)
+    hand.take_on(1, 10)
+    assert not hand.may_poll(now=STILL_FOR_OTHERS * 1.5)
+    assert hand.paused == [0]
+    assert hand.may_poll(now=STILL_FOR_OTHERS * 3)
+    assert hand.paused == [0, 1]
 
 
 def test_a_group_with_too_much_in_all_polls_again_at_half_of_it() -> None:
     hand = Hand(partitions=2, active=8)
     assert hand.take_on(0, 8)
-    assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL)
+    hand.wait()
     assert hand.paused == [0, 1]
     hand.finish(0, 3)
     assert hand.may_poll(now=STILL)
@@ -181,10 +208,9 @@ def test_a_group_with_too_much_in_all_polls_again_at_half_of_it() -> None:
 def test_a_partition_that_has_room_again_waits_while_the_group_has_too_much_in_all() -> None:
     hand = Hand(partitions=2, active=12)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0)
+    hand.wait()
     assert hand.take_on(1, 2)
-    assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL)
+    hand.wait()
     hand.finish(0, 5)
     assert hand.paused == [0, 1]
     hand.finish(0, 1)
@@ -195,10 +221,9 @@ def test_a_partition_that_has_room_again_waits_while_the_group_has_too_much_in_a
 def test_a_partition_that_has_no_room_stays_paused_when_the_group_has_room_again() -> None:
     hand = Hand(partitions=2, active=12)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0)
+    hand.wait()
     hand.take_on(1, 2)
-    assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL)
+    hand.wait()
     hand.finish(1, 2)
     hand.finish(0, 4)
     assert hand.may_poll(now=STILL)
@@ -210,7 +235,7 @@ def test_a_partition_that_was_paused_when_it_was_given_up_fetches_when_it_comes_
     """librdkafka may keep it paused meanwhile."""
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0)
+    hand.wait()
     back = Partition("t", 0)
     hand.pauses.forget(back)
     hand.ours[back] = Progress(back)

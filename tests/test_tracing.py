@@ -22,8 +22,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from django_events import Backoff, Batch, ConsumerGroup, Event, IgnoreError, OnFailure, Topic, tracing
 from django_events.consuming.attempt import Attempt
+from django_events.consuming.caller import Caller
 from django_events.consuming.reading import read_event
 from django_events.consuming.service import Service
+from django_events.consuming.sharing import Sharing
+from django_events.consuming.trying import Trial
 from django_events.kafka import topics
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import OutgoingEvent, lane_of
@@ -178,7 +181,7 @@ def attempt(group: ConsumerGroup, *records: ReceivedRecord) -> list[str]:
     """One attempt of the group's handler; what came of each."""
     (handler,) = group.handlers
     events = [read_event(handler, record, attempt=1) for record in records]
-    return [type(outcome).__name__ for outcome in Attempt(handler, events).outcomes()]
+    return [type(outcome).__name__ for outcome in Attempt(Caller(handler), events).outcomes()]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -212,6 +215,22 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_event_and_so_is_what_the_handl
     assert saved_headers()[0]["traceparent"] == header_of(created)
     assert attempt(group, received(7, PARENT)) == ["Duplicate"]
     assert (spans.all()[-1].attributes or {})["django_events.outcome"] == "duplicate"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("delivery", ["idempotent", "exactly_once"])
+def test_where_nobody_makes_spans_a_handler_is_in_the_trace_of_its_event_all_the_same(
+    topic: Topic[Payload], group: ConsumerGroup, delivery: str
+) -> None:
+    seen: list[str] = []
+
+    def look(event: Event[Payload]) -> None:
+        seen.append(f"{trace.get_current_span().get_span_context().trace_id:032x}")
+
+    getattr(group, delivery)(topic)(look)
+    for parent in (PARENT, None, OTHER):
+        Trial(group.handlers[0], [received(len(seen), parent)], 1, Sharing(), lambda at: True).outcomes()
+    assert seen == [PARENT.split("-")[1], "0" * 32, OTHER.split("-")[1]]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -35,6 +35,7 @@ from django_events.handlers import Handler
 from django_events.kafka.consumer import LONGEST_POLL
 from django_events.kafka.record import Partition, ReceivedRecord
 from django_events.models import ProcessedEvent
+from django_events.signals import event_handled
 from tests.ledger.models import Entry
 from tests.waiting import wait_for
 
@@ -770,6 +771,49 @@ def test_a_failure_after_the_deadlock_of_another_is_no_deadlock(topic: Topic[Pay
 
     tried(group, 2)
     assert calls == [0, 0, 1]
+
+
+@pytest.mark.parametrize("delivery", ["idempotent", "exactly_once"])
+def test_receivers_hear_of_each_event_that_was_handled_and_how_long_that_took(
+    topic: Topic[Payload], group: ConsumerGroup, delivery: str
+) -> None:
+    heard: list[tuple[int, bool]] = []
+
+    def handle(event: Single) -> None:
+        if event.payload["n"] == 1:
+            raise ValueError("this one fails")
+
+    def hear(event: Single, seconds: float, **_: object) -> None:
+        heard.append((event.payload["n"], seconds > 0))
+
+    getattr(group, delivery)(topic)(handle)
+    event_handled.connect(hear, sender=handle)
+    try:
+        tried(group, 3)
+    finally:
+        event_handled.disconnect(hear, sender=handle)
+    assert heard == [(0, True), (2, True)]
+
+
+@pytest.mark.parametrize("headers", [[], [("note", b"so it goes the long way")]])
+def test_an_idempotent_handler_is_called_again_at_once_after_a_deadlock(
+    topic: Topic[Payload], group: ConsumerGroup, headers: list[tuple[str, bytes | None]]
+) -> None:
+    calls: list[int] = []
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        event.payload["n"] += 10
+        if len(calls) < 3:
+            raise OperationalError("as if") from DeadlockDetected("as if")
+        if len(calls) == 4:
+            raise ValueError("no conflict")
+
+    records = [record(number)._replace(headers=record(number).headers + headers) for number in range(3)]
+    outcomes = Trial(group.handlers[0], records, 1, Sharing(), lambda at: True).outcomes()
+    assert [type(outcome) for outcome in outcomes] == [Handled, Failed, Handled]
+    assert calls == [0, 0, 0, 1, 2], "and each time with the payload as it came"
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])

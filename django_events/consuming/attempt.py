@@ -5,18 +5,16 @@ events' handler has committed, or raises with nothing committed.
 """
 
 import logging
-import time
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
-from django_events import crash_points, repeats, signals, tables, tracing
+from django_events import crash_points, repeats, tables, tracing
 from django_events.conf import settings
-from django_events.consuming.around import around, is_surrounded
-from django_events.consuming.calls import Call
+from django_events.consuming.caller import Caller, tell_handled
 from django_events.consuming.marks import mark_of
 from django_events.consuming.outcome import Duplicate, Handled, NotBegun, Outcome, Postponed, failed
 from django_events.consuming.tracing import call_among, traced
@@ -43,9 +41,10 @@ Events: TypeAlias = Sequence[Event[Any]]
 
 @dataclass(slots=True)
 class Attempt:
-    """One try of the handler with these events: all of them at once, or as many of them as it is allowed."""
+    """One try of a handler with these events: all of them at once, or as many of them as it is allowed."""
 
-    handler: Handler
+    caller: Caller
+    """Of the handler."""
     events: Events
     go_on: Callable[[], bool] = field(default=lambda: True)
     """Asked after each event whether the transaction may take one more. Not with batches, which are one call."""
@@ -53,13 +52,15 @@ class Attempt:
     """Whether an exactly-once handler is called also with what it has processed; the marks are then made anew."""
     patience: float = PATIENCE
     """Seconds for which a mark that another transaction has just inserted is waited for."""
-    called: Callable[[float], None] = field(default=lambda seconds: None)
-    """Told how many seconds each call has taken, also one that raised."""
     with_spans: bool = field(default_factory=lambda: bool(tracing.has_provider()))
     """Whether spans are made of it. Who makes many attempts asks once for all: to ask costs as much as a short call."""
     has_hook: bool = field(default=False, init=False)
     """Whether the handler has registered an on_commit hook of its own: then the transaction takes no more events."""
     _seconds: list[float] = field(default_factory=list)
+
+    @property
+    def handler(self) -> Handler:
+        return self.caller.handler
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each event, in their order. Raises what the handler raised, with nothing committed,
@@ -70,7 +71,7 @@ class Attempt:
         if self.handler.delivery is Delivery.EXACTLY_ONCE:
             return self._exactly_once()
         self._call(self.events)
-        self._tell(self.events)
+        tell_handled(self.handler, self.events, self._seconds)
         return [HANDLED] * len(self.events)
 
     def _exactly_once(self) -> list[Outcome]:
@@ -98,7 +99,7 @@ class Attempt:
             )
         if crash_points.armed:
             crash_points.reached("handler-committed")
-        self._tell(fresh[:done])
+        tell_handled(self.handler, fresh[:done], self._seconds)
         return _as_outcomes(self.events, fresh, done)
 
     def _in_transaction(self, fresh: Events, using: str) -> int:
@@ -127,41 +128,7 @@ class Attempt:
         return len(fresh)
 
     def _call(self, events: Events) -> None:
-        with Call(self.handler, events) as call:
-            try:
-                if is_surrounded():
-                    with around(events):
-                        self._call_with(events)
-                else:
-                    self._call_with(events)
-            finally:
-                seconds = time.monotonic() - call.began
-                self._seconds.append(seconds)
-                self.called(seconds)
-        if crash_points.armed:
-            crash_points.reached("handler-returned")
-
-    def _call_with(self, events: Events) -> None:
-        """A batch in one call, others one after the other."""
-        function: Callable[..., object] = self.handler.function
-        for given in [list(events)] if self.handler.calling.batch else events:
-            result = function(given)
-            if result is not None:
-                self._check_result(result)
-
-    def _check_result(self, result: object) -> None:
-        if isinstance(result, Awaitable | Generator | AsyncGenerator):
-            raise TypeError(
-                f"Handler {self.handler} returned {result!r:.80}, which nobody runs. Make it a plain function."
-            )
-
-    def _tell(self, handled: Events) -> None:
-        """Let the site know what has taken effect, and how long each call took."""
-        if not signals.event_handled.receivers:
-            return
-        seconds = self._seconds if len(self._seconds) == len(handled) else self._seconds * len(handled)
-        for event, each in zip(handled, seconds, strict=False):
-            signals.tell(signals.event_handled, self.handler.function, event=event, seconds=each)
+        self._seconds.append(self.caller.call(events))
 
 
 class NotNow(Exception):

@@ -13,10 +13,14 @@ A pause is dear: librdkafka throws away what it has fetched ahead, and may take 
 Quick handlers are done with all they have by then. Callbacks of a rebalance come later by as much.
 """
 
+STILL_FOR_OTHERS = 0.1
+"""Seconds for which a group polls nothing although there are partitions to be fetched beside those of which too much is
+in hand: one of many is soon too much for a moment, because a single event of it takes longer than those after it."""
+
 
 class Pauses:
-    """Partitions are paused for the sake of others that are to be fetched; fetching goes on at half of what is too
-    much. Where there are no others, polling stops for a while instead. Used by the group's thread alone."""
+    """What is too much is first waited for without polling, then paused; fetching goes on at half of it. The wait is
+    short where it is for the sake of some partitions that others are not fetched. Used by the group's thread alone."""
 
     def __init__(self, in_hand_of_partition: int, active: int) -> None:
         self._in_hand_of_partition = in_hand_of_partition
@@ -27,7 +31,7 @@ class Pauses:
         """Too much of the group is active."""
         self._paused: set[Partition] = set()
         self._still_since: float | None = None
-        """The moment (time.monotonic) since which nothing is to be fetched."""
+        """The moment (time.monotonic) since which nothing is polled, instead of a pause."""
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
@@ -52,16 +56,20 @@ class Pauses:
             for partition in self._paused - self._full:
                 self._resume(consumer, partition)
         full = ours.keys() if self._is_all_full else ours.keys() & self._full
-        if not ours or full < ours.keys():
-            self._still_since = None
-        elif self._still_since is None:
-            self._still_since = now
-        if self._still_since is not None and now - self._still_since < STILL:
+        to_pause = full - self._paused
+        if to_pause and self._is_to_wait(STILL if full == ours.keys() else STILL_FOR_OTHERS, now):
             return False
-        for partition in full - self._paused:
+        self._still_since = None
+        for partition in to_pause:
             self._paused.add(partition)
             consumer.pause(partition)
         return True
+
+    def _is_to_wait(self, longest: float, now: float) -> bool:
+        """Whether nothing has been polled for less than so many seconds."""
+        if self._still_since is None:
+            self._still_since = now
+        return now - self._still_since < longest
 
     def finished(self, consumer: Consumer, progress: Progress) -> None:
         """A record of this partition is done with."""

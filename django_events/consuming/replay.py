@@ -17,6 +17,7 @@ from django.db import connections
 from django_events import cloudevents
 from django_events.connections import drop_open_transactions, prepare_connections
 from django_events.consuming.attempt import Attempt, attempt, database_of, outcome_of
+from django_events.consuming.caller import Caller
 from django_events.consuming.failure_report import FailureReport, describe
 from django_events.consuming.marks import mark_key
 from django_events.consuming.outcome import Duplicate, Failed, Handled, Outcome
@@ -132,7 +133,7 @@ class Replay:
         try:
             prepare_connections()
             (outcome,) = attempt(
-                lambda: Attempt(self._handler, [read_event(self._handler, record, number)], again=self._again)
+                lambda: Attempt(Caller(self._handler), [read_event(self._handler, record, number)], again=self._again)
             )
             return outcome
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a replay

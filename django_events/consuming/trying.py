@@ -8,14 +8,15 @@ from typing import Any
 from django_events import metrics, tracing
 from django_events.connections import tidy_connections
 from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
+from django_events.consuming.caller import Caller, tell_handled
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
 from django_events.consuming.sharing import LONGEST, Sharing
 from django_events.events import Event
 from django_events.exceptions import BatchItemError
-from django_events.handlers import Handler
+from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
-from django_events.models.conflicts import conflict_of
+from django_events.models.conflicts import conflict_of, may_work_at_once
 from django_events.models.processed import PATIENCE
 
 IMPATIENCE = 0.05
@@ -70,7 +71,9 @@ class Trial:
         self._has_begun = False
         self._waits = int(has_waited)
         self._seconds: list[float] = []
+        self._caller = Caller(handler, self._called)
         self._with_spans = bool(tracing.has_provider())
+        self._is_plain = handler.delivery is not Delivery.EXACTLY_ONCE and not self._with_spans
 
     def outcomes(self) -> list[Outcome]:
         """Try it; one outcome for each record, in their order."""
@@ -97,13 +100,29 @@ class Trial:
 
     def _alone(self, at: int) -> None:
         try:
-            (outcome,) = attempt(partial(self._single, at))
+            outcome = self._called_plainly(at) or attempt(partial(self._single, at))[0]
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             self._waits += isinstance(error, Locked)
             outcome = outcome_of(error, self._handler, self._records[at])
         finally:
             tidy_connections()  # for the next one, too
         self._came_out(at, outcome)
+
+    def _called_plainly(self, at: int) -> Outcome | None:
+        """Without a transaction, a span and a trace there is nothing to an attempt but the call: it is left out, as it
+        would cost more than a short call itself. None if there is more to it, as after a conflict."""
+        event = self._events[at]
+        if not self._is_plain or event.headers:
+            return None
+        del self._events[at]
+        try:
+            seconds = self._caller.call((event,))
+        except BaseException as error:
+            if may_work_at_once(error):
+                return None
+            raise
+        tell_handled(self._handler, (event,), (seconds,))
+        return HANDLED
 
     def _single(self, at: int) -> Attempt:
         self._last = self._attempt([at])
@@ -193,11 +212,10 @@ class Trial:
 
     def _attempt(self, positions: Sequence[int]) -> Attempt:
         return Attempt(
-            self._handler,
+            self._caller,
             self._given(positions),
             self._has_time,
             patience=IMPATIENCE if self._waits else PATIENCE,
-            called=self._called,
             with_spans=self._with_spans,
         )
 
@@ -246,7 +264,7 @@ class Trial:
         now = time.monotonic()
         until = now + max(self._until - now, 0.0) * READING
         for count, at in enumerate(positions, start=1):
-            if self._may_begin(at) and not self._is_held(at):
+            if not self._is_held(at):
                 self._read(at)
             if time.monotonic() >= until:
                 return count
