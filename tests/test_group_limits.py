@@ -9,7 +9,7 @@ import pytest
 from django_events import ConsumerGroup, Event
 from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import InHand, Progress
-from django_events.consuming.pausing import STILL, STILL_FOR_OTHERS, Pauses
+from django_events.consuming.pausing import STILL, STILL_BESIDE_OTHERS, Pauses
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.kafka.record import Partition
@@ -124,8 +124,8 @@ class Hand:
             self.active -= 1
             self.pauses.finished(self.consumer, progress)
 
-    def may_poll(self, now: float) -> bool:
-        return self.pauses.may_poll(self.consumer, self.ours, self.active, now)
+    def may_poll(self, now: float, *, is_busy: bool = True) -> bool:
+        return self.pauses.may_poll(self.consumer, self.ours, self.active, now, is_busy=is_busy)
 
     def wait(self) -> None:
         """Until what is too much is paused."""
@@ -163,11 +163,25 @@ def test_a_full_partition_is_paused_soon_for_the_sake_of_another() -> None:
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
     assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL_FOR_OTHERS)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS)
     assert hand.paused == [0]
-    assert hand.may_poll(now=STILL_FOR_OTHERS)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS)
     hand.finish(0, 5)
     assert hand.paused == []
+
+
+def test_while_workers_have_nothing_to_do_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=0.0, is_busy=False)
+    assert hand.paused == [0]
+
+
+def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_workers_have_nothing_to_do() -> None:
+    hand = Hand(partitions=1)
+    hand.take_on(0, 10)
+    assert not hand.may_poll(now=0.0, is_busy=False)
+    assert not hand.may_poll(now=STILL * 0.9, is_busy=False)
 
 
 def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:
@@ -176,7 +190,7 @@ def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:
         hand.take_on(number, 10)
         assert not hand.may_poll(now=float(at))
         hand.finish(number, 10)
-        assert hand.may_poll(now=at + STILL_FOR_OTHERS / 2)
+        assert hand.may_poll(now=at + STILL_BESIDE_OTHERS / 2)
     assert not hand.consumer.calls
 
 
@@ -184,11 +198,11 @@ def test_another_partition_that_is_full_meanwhile_has_a_wait_of_its_own() -> Non
     hand = Hand(partitions=3)
     hand.take_on(0, 10)
     assert not hand.may_poll(now=0.0)
-    assert hand.may_poll(now=STILL_FOR_OTHERS)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS)
     hand.take_on(1, 10)
-    assert not hand.may_poll(now=STILL_FOR_OTHERS * 1.5)
+    assert not hand.may_poll(now=STILL_BESIDE_OTHERS * 1.5)
     assert hand.paused == [0]
-    assert hand.may_poll(now=STILL_FOR_OTHERS * 3)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS * 3)
     assert hand.paused == [0, 1]
 
 

@@ -154,6 +154,7 @@ surroundings: list[Any] = []
 
 @contextmanager
 def noted(events: Sequence[Event[Any]]) -> Iterator[None]:
+    assert isinstance(events, list)
     surroundings.append(("in", len(events)))
     try:
         yield
@@ -172,16 +173,20 @@ def swallowing(events: Sequence[Event[Any]]) -> Iterator[None]:
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-def test_each_call_is_inside_of_the_sites_context_managers(broker: Broker, consuming: Consuming, settings: Any) -> None:
+@pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])
+def test_each_call_is_inside_of_the_sites_context_managers(
+    broker: Broker, consuming: Consuming, settings: Any, delivery: str
+) -> None:
     settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "AROUND_HANDLERS": [f"{__name__}.noted"]}
     surroundings.clear()
     group = ConsumerGroup("surrounded")
 
-    @group.exactly_once(entry_made, retry=Backoff(first=0.05, jitter=0.0))
     def handle(event: Event[EntryMade]) -> None:
         surroundings.append(event.payload.number)
         if event.attempt == 1:
             raise ValueError("once more")
+
+    getattr(group, delivery)(entry_made, retry=Backoff(first=0.05, jitter=0.0))(handle)
 
     put(broker, 1)
     with consuming(group):

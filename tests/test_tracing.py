@@ -219,6 +219,16 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_event_and_so_is_what_the_handl
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("delivery", ["idempotent", "exactly_once"])
+def test_the_call_with_an_event_in_no_trace_is_a_span_of_its_own(
+    spans: Spans, topic: Topic[Payload], group: ConsumerGroup, delivery: str
+) -> None:
+    getattr(group, delivery)(topic, name="handle")(lambda event: None)
+    Trial(group.handlers[0], [received(1, None)], 1, Sharing(), lambda at: True).outcomes()
+    assert parent_of(spans.the("process traced")) is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("delivery", ["idempotent", "exactly_once"])
 def test_where_nobody_makes_spans_a_handler_is_in_the_trace_of_its_event_all_the_same(
     topic: Topic[Payload], group: ConsumerGroup, delivery: str
 ) -> None:

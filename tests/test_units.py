@@ -1,8 +1,10 @@
 """One unit at one worker, without Kafka: what happens to one event leaves nothing behind for the others."""
 
+import gc
 import threading
 import time
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -522,6 +524,36 @@ def test_while_its_workers_have_plenty_a_group_looks_at_kafka_only_now_and_then(
     assert len(idle._consumer.waits) == 2  # type: ignore[attr-defined]
 
 
+def test_what_is_not_polled_because_too_much_is_in_hand_is_no_look_at_kafka(
+    idle: GroupThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or with plenty to do the next one would come later than it is to."""
+    monkeypatch.setattr(idle, "_collect", lambda block: 0)
+    progress, (handler,) = idle._progress[PLACE], idle.group.handlers
+    for number in range(1, 2_000):
+        idle._queues.add(Work(handler, record(number), progress, progress.started(number, 1)), 0.0)
+    answers = [True, False, False]
+    monkeypatch.setattr(idle._pauses, "may_poll", lambda *_, **__: answers.pop())
+    monkeypatch.setattr(groups, "STILL", 600.0)
+    for _ in range(4):
+        idle._turn()
+    assert not answers
+    assert len(idle._consumer.waits) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("works", "is_busy"), [(7, False), (8, True)])
+def test_all_workers_are_busy_when_each_has_a_unit(
+    topic: Topic[Payload], group: ConsumerGroup, works: int, is_busy: bool
+) -> None:
+    group.idempotent(topic)(print)
+    queues, progress = Queues(), Progress(PLACE)
+    for number in range(works):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    handing_out = HandingOut(group.handlers, queues, Pool())  # type: ignore[arg-type]
+    handing_out.hand_out(0.0)
+    assert handing_out.keeps_all_busy is is_busy
+
+
 HUNDREDS = Batch(size=100, parallel=3)
 
 
@@ -795,7 +827,7 @@ def test_receivers_hear_of_each_event_that_was_handled_and_how_long_that_took(
     assert heard == [(0, True), (2, True)]
 
 
-@pytest.mark.parametrize("headers", [[], [("note", b"so it goes the long way")]])
+@pytest.mark.parametrize("headers", [[], [("traceparent", b"so it goes the long way")]])
 def test_an_idempotent_handler_is_called_again_at_once_after_a_deadlock(
     topic: Topic[Payload], group: ConsumerGroup, headers: list[tuple[str, bytes | None]]
 ) -> None:
@@ -814,6 +846,48 @@ def test_an_idempotent_handler_is_called_again_at_once_after_a_deadlock(
     outcomes = Trial(group.handlers[0], records, 1, Sharing(), lambda at: True).outcomes()
     assert [type(outcome) for outcome in outcomes] == [Handled, Failed, Handled]
     assert calls == [0, 0, 0, 1, 2], "and each time with the payload as it came"
+
+
+@pytest.mark.parametrize("headers", [[], [("traceparent", b"so it goes the long way")]])
+def test_an_event_is_tried_five_times_more_in_a_row_because_of_deadlocks(
+    topic: Topic[Payload], group: ConsumerGroup, headers: list[tuple[str, bytes | None]]
+) -> None:
+    calls: list[int] = []
+
+    @group.idempotent(topic)
+    def handle(event: Single) -> None:
+        calls.append(event.payload["n"])
+        raise OperationalError("as if") from DeadlockDetected("as if")
+
+    one = record(0)._replace(headers=record(0).headers + headers)
+    (outcome,) = Trial(group.handlers[0], [one], 1, Sharing(), lambda at: True).outcomes()
+    assert isinstance(outcome, Failed)
+    assert calls == [0] * (1 + attempt.CONFLICTS)
+
+
+@pytest.mark.parametrize("batch", [None, Batch(size=10)])
+@pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])
+def test_when_a_unit_is_over_nothing_of_it_waits_for_python_to_look_for_garbage(
+    topic: Topic[Payload], group: ConsumerGroup, delivery: str, batch: Batch | None
+) -> None:
+    """Its events are hundreds of objects: to find out that nobody has them costs more than a short call."""
+
+    def handle(given: Any) -> None: ...
+
+    getattr(group, delivery)(topic, batch=batch)(handle)
+    trials = [
+        Trial(group.handlers[0], [record(at) for at in places], 1, Sharing(), lambda at: True)
+        for places in (range(4), range(4, 5))
+    ]
+    gone = [weakref.ref(trial) for trial in trials]
+    gc.disable()
+    try:
+        for trial in trials:
+            assert {type(outcome) for outcome in trial.outcomes()} == {Handled}
+        del trial, trials
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])

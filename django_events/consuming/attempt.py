@@ -146,16 +146,16 @@ class Locked(NotNow):
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(make: Callable[[], Attempt]) -> list[Outcome]:
-    """Have it tried, made anew at once after a deadlock or a serialization failure: the handler may have changed its
-    events. One outcome for each; raises as ``Attempt.outcomes``, and what ``make`` raises."""
+def attempt(try_it: Callable[[], list[Outcome]]) -> list[Outcome]:
+    """Have it tried, again at once after a deadlock or a serialization failure: with its events made anew, as the
+    handler may have changed them. Returns what ``try_it`` does: one outcome for each; raises what it raises."""
     for _ in range(CONFLICTS):
         try:
-            return make().outcomes()
+            return try_it()
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return make().outcomes()
+    return try_it()
 
 
 def database_of(handler: Handler) -> str:

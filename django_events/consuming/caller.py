@@ -7,6 +7,7 @@ from typing import Any
 from django_events import crash_points, signals
 from django_events.consuming.around import around, is_surrounded
 from django_events.consuming.calls import Call
+from django_events.consuming.sharing import Sharing
 from django_events.events import Event
 from django_events.handlers import Handler
 
@@ -14,12 +15,14 @@ from django_events.handlers import Handler
 class Caller:
     """Calls the function of one handler. Made anew for each unit, so that it hears of changed settings."""
 
-    __slots__ = ("_called", "_is_surrounded", "handler")
+    __slots__ = ("_is_surrounded", "_sharing", "handler", "seconds")
 
-    def __init__(self, handler: Handler, called: Callable[[float], None] = lambda seconds: None) -> None:
-        """``called`` is told how many seconds each call has taken, also one that raised."""
+    def __init__(self, handler: Handler, sharing: Sharing | None = None) -> None:
+        """``sharing`` is told how many seconds each call has taken, also one that raised."""
         self.handler = handler
-        self._called = called
+        self.seconds: list[float] = []
+        """How long each call has taken, also those that raised."""
+        self._sharing = sharing
         self._is_surrounded = is_surrounded()
 
     def call(self, events: Sequence[Event[Any]]) -> float:
@@ -34,7 +37,9 @@ class Caller:
                     self._call_with(events)
             finally:
                 seconds = time.monotonic() - call.began
-                self._called(seconds)
+                self.seconds.append(seconds)
+                if self._sharing:
+                    self._sharing.called(seconds)
         if crash_points.armed:
             crash_points.reached("handler-returned")
         return seconds

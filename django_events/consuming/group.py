@@ -293,8 +293,11 @@ class GroupThread(threading.Thread):
         of which Python looks at for garbage again and again; what waits in librdkafka is bytes."""
         if self._handing_out.has_plenty and now - self._looked_at < STILL:
             return False
+        is_busy = self._handing_out.keeps_all_busy
+        if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now, is_busy=is_busy):
+            return False
         self._looked_at = now
-        return self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now)
+        return True
 
     def _settle_in(self) -> None:
         ours = [partition for partition in self._newly_assigned if partition in self._progress]

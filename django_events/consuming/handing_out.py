@@ -70,6 +70,11 @@ class HandingOut:
         """Whether each handler has more to try than its workers do in a moment."""
         return all(self._queues.line(handler.name).works >= _plenty(handler) for handler in self._handlers)
 
+    @property
+    def keeps_all_busy(self) -> bool:
+        """Whether each worker has something to do."""
+        return self._units >= self._workers.count
+
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
         have it: it begins when one comes back."""

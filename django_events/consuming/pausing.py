@@ -13,14 +13,14 @@ A pause is dear: librdkafka throws away what it has fetched ahead, and may take 
 Quick handlers are done with all they have by then. Callbacks of a rebalance come later by as much.
 """
 
-STILL_FOR_OTHERS = 0.1
-"""Seconds for which a group polls nothing although there are partitions to be fetched beside those of which too much is
-in hand: one of many is soon too much for a moment, because a single event of it takes longer than those after it."""
+STILL_BESIDE_OTHERS = 0.1
+"""Likewise where there are partitions to be fetched beside those of which too much is in hand, while all workers are
+busy. librdkafka gives a long run of each partition, so that one after the other is too much for a moment."""
 
 
 class Pauses:
-    """What is too much is first waited for without polling, then paused; fetching goes on at half of it. The wait is
-    short where it is for the sake of some partitions that others are not fetched. Used by the group's thread alone."""
+    """Partitions of which too much is in hand are paused for the sake of others; fetching goes on at half of it. Before
+    that nothing is polled for a while, and all may be well again. Used by the group's thread alone."""
 
     def __init__(self, in_hand_of_partition: int, active: int) -> None:
         self._in_hand_of_partition = in_hand_of_partition
@@ -49,15 +49,19 @@ class Pauses:
         self._is_all_full |= active >= self._active
         return self._is_all_full or (bool(self._full) and progress.partition in self._full)
 
-    def may_poll(self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float) -> bool:
-        """Whether to poll, with everything paused that is to give nothing; so many works of the group are active."""
+    def may_poll(
+        self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, is_busy: bool
+    ) -> bool:
+        """Whether to poll, with everything paused that is to give nothing; so many works of the group are active.
+        ``is_busy``: whether each worker has something to do, so that none would need what others give."""
         if self._is_all_full and active <= self._active // 2:
             self._is_all_full = False
             for partition in self._paused - self._full:
                 self._resume(consumer, partition)
         full = ours.keys() if self._is_all_full else ours.keys() & self._full
         to_pause = full - self._paused
-        if to_pause and self._is_to_wait(STILL if full == ours.keys() else STILL_FOR_OTHERS, now):
+        longest = STILL if full == ours.keys() else STILL_BESIDE_OTHERS if is_busy else 0.0
+        if to_pause and not self._has_waited(longest, now):
             return False
         self._still_since = None
         for partition in to_pause:
@@ -65,11 +69,11 @@ class Pauses:
             consumer.pause(partition)
         return True
 
-    def _is_to_wait(self, longest: float, now: float) -> bool:
-        """Whether nothing has been polled for less than so many seconds."""
+    def _has_waited(self, seconds: float, now: float) -> bool:
+        """Whether nothing has been polled for so long; begins the wait, if it has not begun."""
         if self._still_since is None:
             self._still_since = now
-        return now - self._still_since < longest
+        return now - self._still_since >= seconds
 
     def finished(self, consumer: Consumer, progress: Progress) -> None:
         """A record of this partition is done with."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -132,14 +133,16 @@ class Replay:
     def _attempt(self, record: ReceivedRecord, number: int) -> Outcome:
         try:
             prepare_connections()
-            (outcome,) = attempt(
-                lambda: Attempt(Caller(self._handler), [read_event(self._handler, record, number)], again=self._again)
-            )
+            (outcome,) = attempt(partial(self._once, record, number))
             return outcome
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a replay
             return outcome_of(error.cause if isinstance(error, BatchItemError) else error, self._handler, record)
         finally:
             drop_open_transactions()
+
+    def _once(self, record: ReceivedRecord, number: int) -> list[Outcome]:
+        event = read_event(self._handler, record, number)
+        return Attempt(Caller(self._handler), [event], again=self._again).outcomes()
 
     def _processed(self, records: Sequence[ReceivedRecord]) -> Collection[Place]:
         """Where those are that the handler has processed. Only saves time: ``attempt`` looks again."""

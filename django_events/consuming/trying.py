@@ -7,7 +7,7 @@ from typing import Any
 
 from django_events import metrics, tracing
 from django_events.connections import tidy_connections
-from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Locked, attempt, outcome_of
+from django_events.consuming.attempt import HANDLED, NOT_BEGUN, Attempt, Events, Locked, attempt, outcome_of
 from django_events.consuming.caller import Caller, tell_handled
 from django_events.consuming.outcome import Failed, Outcome, Postponed, failed
 from django_events.consuming.reading import read_event
@@ -16,7 +16,7 @@ from django_events.events import Event
 from django_events.exceptions import BatchItemError
 from django_events.handlers import Delivery, Handler
 from django_events.kafka.record import ReceivedRecord
-from django_events.models.conflicts import conflict_of, may_work_at_once
+from django_events.models.conflicts import conflict_of
 from django_events.models.processed import PATIENCE
 
 IMPATIENCE = 0.05
@@ -70,8 +70,9 @@ class Trial:
         self._until = time.monotonic() + LONGEST
         self._has_begun = False
         self._waits = int(has_waited)
-        self._seconds: list[float] = []
-        self._caller = Caller(handler, self._called)
+        self._caller = Caller(handler, sharing)
+        self._has_hook = False
+        """Whether the handler has registered an on_commit hook, when it was last tried alone."""
         self._with_spans = bool(tracing.has_provider())
         self._is_plain = handler.delivery is not Delivery.EXACTLY_ONCE and not self._with_spans
 
@@ -83,7 +84,7 @@ class Trial:
             self._in_shared_transactions()
         else:
             self._one_by_one(range(len(self._records)))
-        metrics.HANDLER_DURATION.of(self._handler.group, self._handler.name).observe_all(self._seconds)
+        metrics.HANDLER_DURATION.of(self._handler.group, self._handler.name).observe_all(self._caller.seconds)
         return self._outcomes
 
     # ── one by one ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,7 +101,7 @@ class Trial:
 
     def _alone(self, at: int) -> None:
         try:
-            outcome = self._called_plainly(at) or attempt(partial(self._single, at))[0]
+            (outcome,) = attempt(partial(self._single, at))
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             self._waits += isinstance(error, Locked)
             outcome = outcome_of(error, self._handler, self._records[at])
@@ -108,25 +109,17 @@ class Trial:
             tidy_connections()  # for the next one, too
         self._came_out(at, outcome)
 
-    def _called_plainly(self, at: int) -> Outcome | None:
-        """Without a transaction, a span and a trace there is nothing to an attempt but the call: it is left out, as it
-        would cost more than a short call itself. None if there is more to it, as after a conflict."""
-        event = self._events[at]
-        if not self._is_plain or event.headers:
-            return None
-        del self._events[at]
-        try:
-            seconds = self._caller.call((event,))
-        except BaseException as error:
-            if may_work_at_once(error):
-                return None
-            raise
-        tell_handled(self._handler, (event,), (seconds,))
-        return HANDLED
-
-    def _single(self, at: int) -> Attempt:
-        self._last = self._attempt([at])
-        return self._last
+    def _single(self, at: int) -> list[Outcome]:
+        """Where there is no transaction, no span and no trace, there is nothing to an attempt but the call: it is left
+        out, as it would cost more than a short call itself."""
+        events = self._given([at])
+        if self._is_plain and not (events[0].headers and tracing.is_there):
+            tell_handled(self._handler, events, [self._caller.call(events)])
+            return [HANDLED]
+        tried = self._attempt(events)
+        outcomes = tried.outcomes()
+        self._has_hook = tried.has_hook
+        return outcomes
 
     # ── several in one transaction ───────────────────────────────────────────────────────────────────────────────
 
@@ -140,7 +133,7 @@ class Trial:
             if len(ready) == 1:
                 self._one_by_one(ready)
                 if self._outcomes[ready[0]] is HANDLED:
-                    self._sharing.committed(1, by_hook=self._last.has_hook)
+                    self._sharing.committed(1, by_hook=self._has_hook)
             elif ready:
                 self._share(ready)
             # What a transaction has left is next, before all that comes after it.
@@ -152,7 +145,7 @@ class Trial:
 
     def _share(self, positions: list[int]) -> None:
         self._has_begun = True
-        shared = self._attempt(positions)
+        shared = self._attempt(self._given(positions))
         outcomes, error = self._tried(shared.outcomes)
         if error is not None:  # all is rolled back: alone it shows which of them it was
             self._sharing.failed(is_conflict=conflict_of(error) is not None)
@@ -176,13 +169,16 @@ class Trial:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            outcomes, error = self._tried(partial(attempt, partial(self._attempt, ready)))
+            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready)))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
             else:
                 tidy_connections()
                 parts += reversed(self._after_failure(ready, error))
+
+    def _listed(self, positions: list[int]) -> list[Outcome]:
+        return self._attempt(self._given(positions)).outcomes()
 
     def _after_failure(self, positions: list[int], error: BaseException) -> list[list[int]]:
         """What is to be tried next of a list that failed, in order."""
@@ -210,10 +206,10 @@ class Trial:
 
     # ── what all have in common ──────────────────────────────────────────────────────────────────────────────────
 
-    def _attempt(self, positions: Sequence[int]) -> Attempt:
+    def _attempt(self, events: Events) -> Attempt:
         return Attempt(
             self._caller,
-            self._given(positions),
+            events,
             self._has_time,
             patience=IMPATIENCE if self._waits else PATIENCE,
             with_spans=self._with_spans,
@@ -226,10 +222,6 @@ class Trial:
         except BaseException as error:
             self._waits += isinstance(error, Locked)
             return [], error
-
-    def _called(self, seconds: float) -> None:
-        self._seconds.append(seconds)
-        self._sharing.called(seconds)
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._until
@@ -264,7 +256,7 @@ class Trial:
         now = time.monotonic()
         until = now + max(self._until - now, 0.0) * READING
         for count, at in enumerate(positions, start=1):
-            if not self._is_held(at):
+            if self._may_begin(at) and not self._is_held(at):
                 self._read(at)
             if time.monotonic() >= until:
                 return count
