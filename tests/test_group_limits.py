@@ -124,8 +124,8 @@ class Hand:
             self.active -= 1
             self.pauses.finished(self.consumer, progress)
 
-    def may_poll(self, now: float, *, is_busy: bool = True) -> bool:
-        return self.pauses.may_poll(self.consumer, self.ours, self.active, now, is_busy=is_busy)
+    def may_poll(self, now: float, *, could_do_more: bool = False) -> bool:
+        return self.pauses.may_poll(self.consumer, self.ours, self.active, now, could_do_more=could_do_more)
 
     def wait(self) -> None:
         """Until what is too much is paused."""
@@ -170,18 +170,18 @@ def test_a_full_partition_is_paused_soon_for_the_sake_of_another() -> None:
     assert hand.paused == []
 
 
-def test_while_workers_have_nothing_to_do_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
+def test_while_a_worker_lacks_events_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0, is_busy=False)
+    assert hand.may_poll(now=0.0, could_do_more=True)
     assert hand.paused == [0]
 
 
-def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_workers_have_nothing_to_do() -> None:
+def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_a_worker_lacks_events() -> None:
     hand = Hand(partitions=1)
     hand.take_on(0, 10)
-    assert not hand.may_poll(now=0.0, is_busy=False)
-    assert not hand.may_poll(now=STILL * 0.9, is_busy=False)
+    assert not hand.may_poll(now=0.0, could_do_more=True)
+    assert not hand.may_poll(now=STILL * 0.9, could_do_more=True)
 
 
 def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:

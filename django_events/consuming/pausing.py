@@ -14,8 +14,8 @@ Quick handlers are done with all they have by then. Callbacks of a rebalance com
 """
 
 STILL_BESIDE_OTHERS = 0.1
-"""Likewise where there are partitions to be fetched beside those of which too much is in hand, while all workers are
-busy. librdkafka gives a long run of each partition, so that one after the other is too much for a moment."""
+"""Likewise where there are partitions to be fetched beside those of which too much is in hand, while no worker lacks
+events. librdkafka gives a long run of each partition, so that one after the other is too much for a moment."""
 
 
 class Pauses:
@@ -50,17 +50,17 @@ class Pauses:
         return self._is_all_full or (bool(self._full) and progress.partition in self._full)
 
     def may_poll(
-        self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, is_busy: bool
+        self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, could_do_more: bool
     ) -> bool:
         """Whether to poll, with everything paused that is to give nothing; so many works of the group are active.
-        ``is_busy``: whether each worker has something to do, so that none would need what others give."""
+        ``could_do_more``: whether some worker lacks events, so that those of other partitions are wanted at once."""
         if self._is_all_full and active <= self._active // 2:
             self._is_all_full = False
             for partition in self._paused - self._full:
                 self._resume(consumer, partition)
         full = ours.keys() if self._is_all_full else ours.keys() & self._full
         to_pause = full - self._paused
-        longest = STILL if full == ours.keys() else STILL_BESIDE_OTHERS if is_busy else 0.0
+        longest = STILL if full == ours.keys() else 0.0 if could_do_more else STILL_BESIDE_OTHERS
         if to_pause and not self._has_waited(longest, now):
             return False
         self._still_since = None
