@@ -9,7 +9,7 @@ import pytest
 from django_events import ConsumerGroup, Event
 from django_events.consuming.limits import Limits
 from django_events.consuming.offsets import InHand, Progress
-from django_events.consuming.pausing import STILL, STILL_BESIDE_OTHERS, Pauses
+from django_events.consuming.pausing import IN_VAIN, STILL, STILL_BESIDE_OTHERS, Pauses
 from django_events.consuming.service import Service
 from django_events.kafka import topics
 from django_events.kafka.record import Partition
@@ -124,8 +124,8 @@ class Hand:
             self.active -= 1
             self.pauses.finished(self.consumer, progress)
 
-    def may_poll(self, now: float, *, could_do_more: bool = False) -> bool:
-        return self.pauses.may_poll(self.consumer, self.ours, self.active, now, could_do_more=could_do_more)
+    def may_poll(self, now: float, *, is_idle: bool = False) -> bool:
+        return self.pauses.may_poll(self.consumer, self.ours, self.active, now, is_idle=is_idle)
 
     def wait(self) -> None:
         """Until what is too much is paused."""
@@ -170,18 +170,31 @@ def test_a_full_partition_is_paused_soon_for_the_sake_of_another() -> None:
     assert hand.paused == []
 
 
-def test_while_a_worker_lacks_events_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
+def test_while_nothing_runs_a_full_partition_is_paused_at_once_for_the_sake_of_another() -> None:
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
-    assert hand.may_poll(now=0.0, could_do_more=True)
+    assert hand.may_poll(now=0.0, is_idle=True)
     assert hand.paused == [0]
 
 
-def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_a_worker_lacks_events() -> None:
+def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_nothing_runs() -> None:
     hand = Hand(partitions=1)
     hand.take_on(0, 10)
-    assert not hand.may_poll(now=0.0, could_do_more=True)
-    assert not hand.may_poll(now=STILL * 0.9, could_do_more=True)
+    assert not hand.may_poll(now=0.0, is_idle=True)
+    assert not hand.may_poll(now=STILL * 0.9, is_idle=True)
+
+
+def test_a_partition_that_was_waited_for_in_vain_is_paused_at_once_for_a_while() -> None:
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
+    assert not hand.may_poll(now=0.0)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS)
+    for at, is_at_once in ((1.0, True), (IN_VAIN, True), (IN_VAIN + STILL_BESIDE_OTHERS, False)):
+        hand.finish(0, 10)
+        assert hand.may_poll(now=at)
+        hand.take_on(0, 10)
+        assert hand.may_poll(now=at) is is_at_once
+        assert bool(hand.paused) is is_at_once
 
 
 def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:

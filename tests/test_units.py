@@ -541,30 +541,6 @@ def test_what_is_not_polled_because_too_much_is_in_hand_is_no_look_at_kafka(
     assert len(idle._consumer.waits) == 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("works", "options", "could_do_more"),
-    [
-        (7, {}, True),
-        (8, {}, False),  # each worker has one
-        (1, {"concurrency": 1}, False),  # more would not be begun
-        (29, {"batch": Batch(size=10, parallel=3, wait=60)}, True),
-        (30, {"batch": Batch(size=10, parallel=3, wait=60)}, False),
-        (0, {"batch": Batch(size=10, parallel=3, wait=60)}, True),
-    ],
-)
-def test_a_worker_lacks_events_if_some_handler_may_begin_more(
-    topic: Topic[Payload], group: ConsumerGroup, works: int, options: dict[str, Any], could_do_more: bool
-) -> None:
-    declared: Any = group.idempotent(topic, **options)
-    declared(print)
-    queues, progress = Queues(), Progress(PLACE)
-    for number in range(works):
-        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
-    handing_out = HandingOut(group.handlers, queues, Pool())  # type: ignore[arg-type]
-    handing_out.hand_out(0.0)
-    assert handing_out.could_do_more is could_do_more
-
-
 HUNDREDS = Batch(size=100, parallel=3)
 
 

@@ -293,8 +293,8 @@ class GroupThread(threading.Thread):
         of which Python looks at for garbage again and again; what waits in librdkafka is bytes."""
         if self._handing_out.has_plenty and now - self._looked_at < STILL:
             return False
-        more = self._handing_out.could_do_more
-        if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now, could_do_more=more):
+        is_idle = not self._running
+        if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now, is_idle=is_idle):
             return False
         self._looked_at = now
         return True

@@ -70,11 +70,6 @@ class HandingOut:
         """Whether each handler has more to try than its workers do in a moment."""
         return all(self._queues.line(handler.name).works >= _plenty(handler) for handler in self._handlers)
 
-    @property
-    def could_do_more(self) -> bool:
-        """Whether there are a worker and a handler that only lack events."""
-        return self._units < self._workers.count and any(map(self._lacks_works, self._handlers))
-
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
         have it: it begins when one comes back."""
@@ -91,11 +86,6 @@ class HandingOut:
         """Whether as many units of this handler are with the workers as may be."""
         at_once = handler.calling.at_once
         return at_once is not None and self._units_of[handler.name] >= at_once
-
-    def _lacks_works(self, handler: Handler) -> bool:
-        batch = handler.calling.batch
-        enough = batch.size if batch else 1
-        return not self._has_enough(handler) and self._queues.line(handler.name).works < enough
 
     def _in_turn(self) -> list[Handler]:
         """All handlers, beginning with another one each time."""

@@ -14,8 +14,11 @@ Quick handlers are done with all they have by then. Callbacks of a rebalance com
 """
 
 STILL_BESIDE_OTHERS = 0.1
-"""Likewise where there are partitions to be fetched beside those of which too much is in hand, while no worker lacks
-events. librdkafka gives a long run of each partition, so that one after the other is too much for a moment."""
+"""Likewise where there are partitions to be fetched beside those of which too much is in hand. librdkafka gives a long
+run of each partition, so that one after the other is too much for a moment."""
+
+IN_VAIN = 5.0
+"""Seconds for which a partition is paused at once, because it was waited for in vain."""
 
 
 class Pauses:
@@ -32,6 +35,8 @@ class Pauses:
         self._paused: set[Partition] = set()
         self._still_since: float | None = None
         """The moment (time.monotonic) since which nothing is polled, instead of a pause."""
+        self._at_once_until: dict[Partition, float] = {}
+        """Until which moment a partition is paused without a wait."""
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
@@ -50,23 +55,33 @@ class Pauses:
         return self._is_all_full or (bool(self._full) and progress.partition in self._full)
 
     def may_poll(
-        self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, could_do_more: bool
+        self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, is_idle: bool
     ) -> bool:
         """Whether to poll, with everything paused that is to give nothing; so many works of the group are active.
-        ``could_do_more``: whether some worker lacks events, so that those of other partitions are wanted at once."""
+        ``is_idle``: whether nothing runs that could be done soon."""
         if self._is_all_full and active <= self._active // 2:
             self._is_all_full = False
             for partition in self._paused - self._full:
                 self._resume(consumer, partition)
         full = ours.keys() if self._is_all_full else ours.keys() & self._full
         to_pause = full - self._paused
-        longest = STILL if full == ours.keys() else 0.0 if could_do_more else STILL_BESIDE_OTHERS
-        if to_pause and not self._has_waited(longest, now):
+        if to_pause and full == ours.keys() and not self._has_waited(STILL, now):
+            return False
+        if to_pause and full < ours.keys() and not is_idle and not self._has_waited_for(to_pause, now):
             return False
         self._still_since = None
         for partition in to_pause:
             self._paused.add(partition)
             consumer.pause(partition)
+        return True
+
+    def _has_waited_for(self, to_pause: Collection[Partition], now: float) -> bool:
+        """Whether it was waited long enough for these, although there are others."""
+        if any(now < self._at_once_until.get(partition, now) for partition in to_pause):
+            return True
+        if not self._has_waited(STILL_BESIDE_OTHERS, now):
+            return False
+        self._at_once_until.update(dict.fromkeys(to_pause, now + IN_VAIN))
         return True
 
     def _has_waited(self, seconds: float, now: float) -> bool:
@@ -86,6 +101,7 @@ class Pauses:
         """The partition is not ours any more."""
         self._full.discard(partition)
         self._paused.discard(partition)
+        self._at_once_until.pop(partition, None)
 
     def _resume(self, consumer: Consumer, partition: Partition) -> None:
         self._paused.discard(partition)
