@@ -108,6 +108,7 @@ class Hand:
         self.ours = {Partition("t", number): Progress(Partition("t", number)) for number in range(partitions)}
         self.records: dict[Progress, list[InHand]] = {progress: [] for progress in self.ours.values()}
         self.active = 0
+        self.may_poll(now=0.0)
 
     def take_on(self, number: int, count: int) -> bool:
         progress = self.ours[Partition("t", number)]
@@ -117,20 +118,20 @@ class Hand:
             is_too_much = self.pauses.took_on(progress, self.active)
         return is_too_much
 
-    def finish(self, number: int, count: int) -> None:
+    def finish(self, number: int, count: int, now: float = 0.0) -> None:
         progress = self.ours[Partition("t", number)]
         for _ in range(count):
             progress.finished(self.records[progress].pop(0))
             self.active -= 1
-            self.pauses.finished(self.consumer, progress)
+            self.pauses.finished(self.consumer, progress, now)
 
     def may_poll(self, now: float, *, is_idle: bool = False) -> bool:
         return self.pauses.may_poll(self.consumer, self.ours, self.active, now, is_idle=is_idle)
 
-    def wait(self) -> None:
+    def wait(self, since: float = 0.0) -> None:
         """Until what is too much is paused."""
-        assert not self.may_poll(now=0.0)
-        assert self.may_poll(now=STILL)
+        assert not self.may_poll(now=since)
+        assert self.may_poll(now=since + STILL)
 
     @property
     def paused(self) -> list[int]:
@@ -184,22 +185,51 @@ def test_where_nothing_else_is_to_be_fetched_it_is_waited_also_while_nothing_run
     assert not hand.may_poll(now=STILL * 0.9, is_idle=True)
 
 
-def test_a_partition_that_was_waited_for_in_vain_is_paused_at_once_for_a_while() -> None:
+@pytest.mark.parametrize(
+    ("pause", "later", "is_at_once"),
+    [
+        (10.0, 0.0, True),
+        (10.0, IN_VAIN / 2, True),
+        (10.0, IN_VAIN, False),
+        (STILL_BESIDE_OTHERS / 2, 0.0, False),  # it is mostly a quick one: to wait for it costs less
+    ],
+)
+def test_after_a_pause_that_a_wait_would_not_have_spared_there_is_no_wait_for_some_seconds(
+    pause: float, later: float, is_at_once: bool
+) -> None:
     hand = Hand(partitions=2)
     hand.take_on(0, 10)
-    assert not hand.may_poll(now=0.0)
+    hand.wait()
+    resumed = STILL + pause
+    hand.finish(0, 10, now=resumed)
+    assert hand.may_poll(now=resumed + later)
+    hand.take_on(0, 10)
+    assert hand.may_poll(now=resumed + later) is is_at_once
+    assert bool(hand.paused) is is_at_once
+
+
+def test_a_partition_that_was_given_up_meanwhile_is_waited_for_again() -> None:
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
+    hand.wait()
+    hand.finish(0, 10, now=10.0)
+    hand.pauses.forget(Partition("t", 0))
+    assert hand.may_poll(now=10.0)
+    hand.take_on(0, 10)
+    assert not hand.may_poll(now=10.0)
+
+
+def test_a_wait_counts_from_the_last_poll_on_whatever_kept_the_group_from_it() -> None:
+    hand = Hand(partitions=2)
+    hand.take_on(0, 10)
     assert hand.may_poll(now=STILL_BESIDE_OTHERS)
-    for at, is_at_once in ((1.0, True), (IN_VAIN, True), (IN_VAIN + STILL_BESIDE_OTHERS, False)):
-        hand.finish(0, 10)
-        assert hand.may_poll(now=at)
-        hand.take_on(0, 10)
-        assert hand.may_poll(now=at) is is_at_once
-        assert bool(hand.paused) is is_at_once
+    assert hand.paused == [0]
 
 
 def test_partitions_that_are_full_for_a_moment_only_are_not_paused() -> None:
     hand = Hand(partitions=2)
     for at, number in enumerate((0, 1, 0)):
+        assert hand.may_poll(now=float(at))
         hand.take_on(number, 10)
         assert not hand.may_poll(now=float(at))
         hand.finish(number, 10)
@@ -213,10 +243,20 @@ def test_another_partition_that_is_full_meanwhile_has_a_wait_of_its_own() -> Non
     assert not hand.may_poll(now=0.0)
     assert hand.may_poll(now=STILL_BESIDE_OTHERS)
     hand.take_on(1, 10)
-    assert not hand.may_poll(now=STILL_BESIDE_OTHERS * 1.5)
+    assert not hand.may_poll(now=STILL_BESIDE_OTHERS * 1.9)
     assert hand.paused == [0]
-    assert hand.may_poll(now=STILL_BESIDE_OTHERS * 3)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS * 2.1)
     assert hand.paused == [0, 1]
+
+
+def test_when_there_are_others_again_the_wait_is_the_short_one() -> None:
+    hand = Hand(partitions=2)
+    for number in (0, 1):
+        hand.take_on(number, 10)
+    assert not hand.may_poll(now=STILL_BESIDE_OTHERS)
+    hand.finish(1, 5)
+    assert hand.may_poll(now=STILL_BESIDE_OTHERS)
+    assert hand.paused == [0]
 
 
 def test_a_group_with_too_much_in_all_polls_again_at_half_of_it() -> None:
@@ -237,7 +277,7 @@ def test_a_partition_that_has_room_again_waits_while_the_group_has_too_much_in_a
     hand.take_on(0, 10)
     hand.wait()
     assert hand.take_on(1, 2)
-    hand.wait()
+    hand.wait(since=STILL)
     hand.finish(0, 5)
     assert hand.paused == [0, 1]
     hand.finish(0, 1)
@@ -250,7 +290,7 @@ def test_a_partition_that_has_no_room_stays_paused_when_the_group_has_room_again
     hand.take_on(0, 10)
     hand.wait()
     hand.take_on(1, 2)
-    hand.wait()
+    hand.wait(since=STILL)
     hand.finish(1, 2)
     hand.finish(0, 4)
     assert hand.may_poll(now=STILL)

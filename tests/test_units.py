@@ -515,11 +515,11 @@ def test_while_its_workers_have_plenty_a_group_looks_at_kafka_only_now_and_then(
     progress, (handler,) = idle._progress[PLACE], idle.group.handlers
     for number in range(1, 2_000):
         idle._queues.add(Work(handler, record(number), progress, progress.started(number, 1)), 0.0)
-    monkeypatch.setattr(groups, "STILL", 600.0)
+    monkeypatch.setattr(groups, "PLENTY_FOR", 600.0)
     idle._turn()
     idle._turn()
     assert len(idle._consumer.waits) == 1  # type: ignore[attr-defined]
-    monkeypatch.setattr(groups, "STILL", 0.0)
+    monkeypatch.setattr(groups, "PLENTY_FOR", 0.0)
     idle._turn()
     assert len(idle._consumer.waits) == 2  # type: ignore[attr-defined]
 
@@ -534,11 +534,30 @@ def test_what_is_not_polled_because_too_much_is_in_hand_is_no_look_at_kafka(
         idle._queues.add(Work(handler, record(number), progress, progress.started(number, 1)), 0.0)
     answers = [True, False, False]
     monkeypatch.setattr(idle._pauses, "may_poll", lambda *_, **__: answers.pop())
-    monkeypatch.setattr(groups, "STILL", 600.0)
+    monkeypatch.setattr(groups, "PLENTY_FOR", 600.0)
     for _ in range(4):
         idle._turn()
     assert not answers
     assert len(idle._consumer.waits) == 1  # type: ignore[attr-defined]
+
+
+def test_a_group_tells_whether_anything_runs_for_which_a_full_partition_could_wait(
+    idle: GroupThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def may_poll(*_: object, is_idle: bool) -> bool:
+        told.append(is_idle)
+        return True
+
+    monkeypatch.setattr(idle, "_collect", lambda block: 0)
+    monkeypatch.setattr(idle._pauses, "may_poll", may_poll)
+    idle._turn()
+    (work,) = idle._running
+    idle._handing_out.came_back([work])
+    idle._queues.give_back(work.queue, [], None)
+    idle._turn()
+    assert told == [False, True]
 
 
 HUNDREDS = Batch(size=100, parallel=3)
@@ -861,20 +880,39 @@ def test_when_a_unit_is_over_nothing_of_it_waits_for_python_to_look_for_garbage(
 
     def handle(given: Any) -> None: ...
 
+    def is_gone(*numbers: int) -> bool:
+        trial = Trial(group.handlers[0], [record(each) for each in numbers], 1, Sharing(), lambda at: True)
+        assert {type(outcome) for outcome in trial.outcomes()} == {Handled}
+        gone = weakref.ref(trial)
+        del trial
+        return gone() is None
+
     getattr(group, delivery)(topic, batch=batch)(handle)
-    trials = [
-        Trial(group.handlers[0], [record(at) for at in places], 1, Sharing(), lambda at: True)
-        for places in (range(4), range(4, 5))
-    ]
-    gone = [weakref.ref(trial) for trial in trials]
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for trial in trials:
-            assert {type(outcome) for outcome in trial.outcomes()} == {Handled}
-        del trial, trials
-        assert [each() for each in gone] == [None, None]
+        assert is_gone(0, 1, 2, 3)
+        assert is_gone(4)
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
+
+
+def test_what_may_not_be_begun_is_not_read(
+    topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A codec may be slow, and who gives a partition up waits for the unit."""
+    group.exactly_once(topic)(enter)
+    read: list[int] = []
+
+    def reading(handler: Handler, one: ReceivedRecord, number: int) -> Single:
+        read.append(one.offset)
+        return read_event(handler, one, number)
+
+    monkeypatch.setattr(trying, "read_event", reading)
+    outcomes = tried(group, 5, may_begin=lambda at: at == 3)
+    assert [type(outcome) for outcome in outcomes] == [NotBegun, NotBegun, NotBegun, Handled, NotBegun]
+    assert set(read) == {3}
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "idempotent"])

@@ -22,7 +22,7 @@ from django_events.consuming.limits import Limits
 from django_events.consuming.metrics import GroupMetrics, tell_of_handlers
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Outcome
-from django_events.consuming.pausing import STILL, Pauses
+from django_events.consuming.pausing import Pauses
 from django_events.consuming.policy import Again, Buried, Discarded, Done, Ignored, decide
 from django_events.consuming.pulse import Pulse
 from django_events.consuming.queues import Queues
@@ -49,6 +49,9 @@ HEARING = 1.0
 
 AGAIN = 1.0
 """Seconds between two tries to make a consumer where the site's functions give no password or token."""
+
+PLENTY_FOR = 0.5
+"""Seconds between two looks at Kafka while workers have more than enough."""
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.01
 """Seconds between two looks at Kafka while handlers run."""
@@ -291,7 +294,7 @@ class GroupThread(threading.Thread):
     def _may_poll(self, now: float) -> bool:
         """Whether to look at Kafka. For a while not if workers have more than enough: what is taken on are objects, all
         of which Python looks at for garbage again and again; what waits in librdkafka is bytes."""
-        if self._handing_out.has_plenty and now - self._looked_at < STILL:
+        if self._handing_out.has_plenty and now - self._looked_at < PLENTY_FOR:
             return False
         is_idle = not self._running
         if not self._pauses.may_poll(self._consumer, self._progress, self._queues.active, now, is_idle=is_idle):
@@ -360,7 +363,7 @@ class GroupThread(threading.Thread):
     def _finished(self, work: Work) -> None:
         work.progress.finished(work.in_hand)
         self.records_done += not work.in_hand.handlers_left
-        self._pauses.finished(self._consumer, work.progress)
+        self._pauses.finished(self._consumer, work.progress, self.polled_at)
 
     # ── offsets ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -18,12 +18,13 @@ STILL_BESIDE_OTHERS = 0.1
 run of each partition, so that one after the other is too much for a moment."""
 
 IN_VAIN = 5.0
-"""Seconds for which a partition is paused at once, because it was waited for in vain."""
+"""Seconds after a pause that lasted longer than that wait, for which the partition is paused without one."""
 
 
 class Pauses:
-    """Partitions of which too much is in hand are paused for the sake of others; fetching goes on at half of it. Before
-    that nothing is polled for a while, and all may be well again. Used by the group's thread alone."""
+    """Partitions of which too much is in hand are paused, so that others can be polled, and news of the group; fetching
+    goes on at half of it. Before that nothing is polled for a while, and all may be well again. Used by the group's
+    thread alone; moments are of ``time.monotonic``."""
 
     def __init__(self, in_hand_of_partition: int, active: int) -> None:
         self._in_hand_of_partition = in_hand_of_partition
@@ -32,11 +33,12 @@ class Pauses:
         """Too much of them is in hand."""
         self._is_all_full = False
         """Too much of the group is active."""
-        self._paused: set[Partition] = set()
-        self._still_since: float | None = None
-        """The moment (time.monotonic) since which nothing is polled, instead of a pause."""
+        self._paused: dict[Partition, float] = {}
+        """Since when."""
         self._at_once_until: dict[Partition, float] = {}
-        """Until which moment a partition is paused without a wait."""
+        """Until when these are paused without a wait."""
+        self._polled_at = float("-inf")
+        """When it was last said that there may be a poll."""
 
     def settle(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Set what newly assigned partitions fetch: librdkafka may still have them paused from an earlier time."""
@@ -58,51 +60,41 @@ class Pauses:
         self, consumer: Consumer, ours: Mapping[Partition, object], active: int, now: float, *, is_idle: bool
     ) -> bool:
         """Whether to poll, with everything paused that is to give nothing; so many works of the group are active.
-        ``is_idle``: whether nothing runs that could be done soon."""
+        ``is_idle``: whether nothing runs, so that nothing can be done with soon."""
         if self._is_all_full and active <= self._active // 2:
             self._is_all_full = False
-            for partition in self._paused - self._full:
-                self._resume(consumer, partition)
+            for partition in self._paused.keys() - self._full:
+                self._resume(consumer, partition, now)
         full = ours.keys() if self._is_all_full else ours.keys() & self._full
-        to_pause = full - self._paused
-        if to_pause and full == ours.keys() and not self._has_waited(STILL, now):
+        to_pause = full - self._paused.keys()
+        wait = STILL if full == ours.keys() else self._wait_beside_others(to_pause, now, is_idle=is_idle)
+        if to_pause and now - self._polled_at < wait:
             return False
-        if to_pause and full < ours.keys() and not is_idle and not self._has_waited_for(to_pause, now):
-            return False
-        self._still_since = None
+        self._polled_at = now
         for partition in to_pause:
-            self._paused.add(partition)
+            self._paused[partition] = now
             consumer.pause(partition)
         return True
 
-    def _has_waited_for(self, to_pause: Collection[Partition], now: float) -> bool:
-        """Whether it was waited long enough for these, although there are others."""
-        if any(now < self._at_once_until.get(partition, now) for partition in to_pause):
-            return True
-        if not self._has_waited(STILL_BESIDE_OTHERS, now):
-            return False
-        self._at_once_until.update(dict.fromkeys(to_pause, now + IN_VAIN))
-        return True
+    def _wait_beside_others(self, to_pause: Collection[Partition], now: float, *, is_idle: bool) -> float:
+        """Seconds without a poll before these are paused. None at all if a wait would be in vain for one of them."""
+        is_in_vain = is_idle or any(now < self._at_once_until.get(partition, now) for partition in to_pause)
+        return 0.0 if is_in_vain else STILL_BESIDE_OTHERS
 
-    def _has_waited(self, seconds: float, now: float) -> bool:
-        """Whether nothing has been polled for so long; begins the wait, if it has not begun."""
-        if self._still_since is None:
-            self._still_since = now
-        return now - self._still_since >= seconds
-
-    def finished(self, consumer: Consumer, progress: Progress) -> None:
+    def finished(self, consumer: Consumer, progress: Progress, now: float) -> None:
         """A record of this partition is done with."""
         if self._full and progress.partition in self._full and progress.in_hand <= self._in_hand_of_partition // 2:
             self._full.discard(progress.partition)
             if progress.partition in self._paused and not self._is_all_full:
-                self._resume(consumer, progress.partition)
+                self._resume(consumer, progress.partition, now)
 
     def forget(self, partition: Partition) -> None:
         """The partition is not ours any more."""
         self._full.discard(partition)
-        self._paused.discard(partition)
+        self._paused.pop(partition, None)
         self._at_once_until.pop(partition, None)
 
-    def _resume(self, consumer: Consumer, partition: Partition) -> None:
-        self._paused.discard(partition)
+    def _resume(self, consumer: Consumer, partition: Partition, now: float) -> None:
+        if now - self._paused.pop(partition) > STILL_BESIDE_OTHERS:
+            self._at_once_until[partition] = now + IN_VAIN
         consumer.resume(partition)
