@@ -43,6 +43,15 @@ def consumer_in_a_handler(site: Site, hold: Path) -> Process:
     return consumer
 
 
+def test_a_client_that_holds_pythons_lock_for_ever_keeps_no_process_alive(site: Site) -> None:
+    consumer = site.start_module("tests.holding_the_lock", "consume", "audit", "--shutdown-timeout=0.5")
+    consumer.says("audit: got ledger.entry-made")
+    consumer.signal(signal.SIGTERM)
+    assert consumer.ends() == 1
+    assert "Timeout (0:" in consumer.output
+    assert "in hold_the_lock" in consumer.output, "it says where its threads were"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_handler_that_runs_may_finish_and_what_it_finished_is_not_repeated(
     site: Site, broker: Broker, tmp_path: Path, number: int

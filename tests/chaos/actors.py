@@ -10,8 +10,9 @@ from tests.chaos.facts import Began, Ended
 from tests.chaos.history import History
 from tests.processes import Process
 
-TOO_LATE = "did not end in time"
-"""What ``consume`` says if it does not wait any longer when it is to stop."""
+TOO_LATE = ("did not end in time", "Timeout (0:")
+"""What ``consume`` says if it does not wait any longer when it is to stop; the second where nothing of Python runs any
+more, because a client of Kafka that hangs holds its lock."""
 
 
 class Actor:
@@ -82,7 +83,7 @@ class Actor:
         """Note that its process has ended, if it has and nobody has noted it; whether that is so."""
         if self._process is None or (code := self._process.code) is None:
             return False
-        too_late = TOO_LATE in self._process.output
+        too_late = any(text in self._process.output for text in TOO_LATE)
         self._history.note(
             Ended(actor=self.name, process=self._process.pid, code=code, wanted=self.end_was_wanted, too_late=too_late)
         )

@@ -14,12 +14,16 @@ from django_events.consuming.until_empty import UntilEmpty
 from django_events.handlers import ConsumerGroup
 from django_events.management.console import Console
 from django_events.management.consume.health_file import HealthFile
+from django_events.management.force import ended_after
 from django_events.management.garbage import sparing_what_there_is
 from django_events.models import Kind
 from django_events.stopping import Stop
 
 LOOK = 0.2
 """Seconds between two looks at whether to go on."""
+
+BY_FORCE = 5.0
+"""Seconds above those after which a stop ends by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,9 @@ def _reason_to_end(run: Run, service: Service, until_empty: UntilEmpty | None) -
 
 
 def _stop(service: Service, run: Run, console: Console, exit_code: Callable[[], int]) -> None:
-    if not service.stop(run.shutdown_timeout):
+    with ended_after(run.shutdown_timeout + CLOSING + BY_FORCE):
+        has_ended = service.stop(run.shutdown_timeout)
+    if not has_ended:
         with suppress(OSError):  # nobody reads any more
             console.note("A handler or Kafka did not end in time; what they had not finished comes again.")
         os._exit(exit_code())  # a handler that never returns must not keep the process, and its partitions, alive
