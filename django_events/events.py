@@ -12,7 +12,7 @@ Payload = TypeVar("Payload")
 NO_EXTENSIONS: Mapping[str, str] = MappingProxyType({})
 
 
-class Event(msgspec.Struct, Generic[Payload], frozen=True, kw_only=True):
+class Event(msgspec.Struct, Generic[Payload], frozen=True):
     """An event with its CloudEvents 1.0 attributes. Immutable and thread-safe.
 
     ``msgspec.structs.replace`` makes another of it. One that goes out has been encoded already: ``data`` and

@@ -20,7 +20,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.test import Client, RequestFactory, override_settings
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Histogram
 
 from django_events import (
     Backoff,
@@ -231,6 +231,27 @@ def test_topics_that_are_named_at_run_time_do_not_make_endless_series() -> None:
     assert value(metric, prometheus.OTHER) == 10_000 - metrics.MOST
     metric.of("tenant-1").add()
     assert value(metric, "tenant-1") == 2
+
+
+SEEN = [0.5, 1.0, 1.0, 1.5, 2.0, 7.0, 0.0, 5.0]
+"""Some are a bucket's own bound, and one is beyond all bounds."""
+
+
+def test_many_values_are_seen_as_one_by_one() -> None:
+    together, singly = (Histogram("tests_of_many", "…", registry=None, buckets=(1, 2, 5)) for _ in range(2))
+    prometheus.Series(together).observe_all(SEEN)
+    for seen in SEEN:
+        prometheus.Series(singly).observe(seen)
+    pages = [[each[:3] for each in histogram._samples() if each[0] != "_created"] for histogram in (together, singly)]
+    assert pages[0] == pages[1]
+    assert ("_count", {}, len(SEEN)) in pages[0]
+    assert ("_bucket", {"le": "1.0"}, 4) in pages[0]
+
+
+def test_a_histogram_of_other_parts_is_told_one_value_after_the_other() -> None:
+    told: list[float] = []
+    prometheus.Series(SimpleNamespace(observe=told.append)).observe_all(SEEN)
+    assert told == SEEN
 
 
 FORK = """

@@ -8,7 +8,7 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 
@@ -37,6 +37,7 @@ CONFLICTS = 5
 of the handler: with several transactions in each other's way, one of them gets through each time."""
 
 Events: TypeAlias = Sequence[Event[Any]]
+P = ParamSpec("P")
 
 
 @dataclass(slots=True)
@@ -146,16 +147,16 @@ class Locked(NotNow):
 HANDLED, DUPLICATE, NOT_BEGUN = Handled(), Duplicate(), NotBegun()
 
 
-def attempt(try_it: Callable[[], list[Outcome]]) -> list[Outcome]:
+def attempt(try_it: Callable[P, list[Outcome]], *what: P.args, **how: P.kwargs) -> list[Outcome]:
     """Have it tried, again at once after a deadlock or a serialization failure: with its events made anew, as the
     handler may have changed them. Returns what ``try_it`` does: one outcome for each; raises what it raises."""
     for _ in range(CONFLICTS):
         try:
-            return try_it()
+            return try_it(*what, **how)
         except BaseException as error:
             if not may_work_at_once(error):
                 raise
-    return try_it()
+    return try_it(*what, **how)
 
 
 def database_of(handler: Handler) -> str:

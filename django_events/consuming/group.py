@@ -321,7 +321,7 @@ class GroupThread(threading.Thread):
         if progress is None:  # fetched just before the partition was lost
             return False
         self._metrics.took_on(record)
-        handlers = self._handlers[record.topic]
+        handlers = self._handlers[record.partition.topic]
         in_hand = progress.started(record.offset, len(handlers), record.timestamp)
         for handler in handlers:
             self._queues.add(Work(handler, record, progress, in_hand), in_hand.since)

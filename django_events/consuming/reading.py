@@ -12,15 +12,9 @@ from django_events.receiving import event_in
 
 def read_event(handler: Handler, record: ReceivedRecord, attempt: int) -> Event[Any]:
     """The event in the record, with the payload of the handler's topic. Raises DecodeError saying what does not fit."""
-    topic = handler.topic(record.topic)
-    return event_in(
-        record,
-        topic.reading,
-        first=first_record(handler, record),
-        group=handler.group or None,
-        handler=handler.name,
-        attempt=attempt,
-    )
+    reading = handler.topic(record.partition.topic).reading
+    first = first_record(handler, record)
+    return event_in(record, reading, first=first, group=handler.group or None, handler=handler.name, attempt=attempt)
 
 
 def event_id(handler: Handler, record: ReceivedRecord, attributes: cloudevents.Attributes) -> str:

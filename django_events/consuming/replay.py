@@ -8,7 +8,6 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -133,7 +132,7 @@ class Replay:
     def _attempt(self, record: ReceivedRecord, number: int) -> Outcome:
         try:
             prepare_connections()
-            (outcome,) = attempt(partial(self._once, record, number))
+            (outcome,) = attempt(self._once, record, number)
             return outcome
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a replay
             return outcome_of(error.cause if isinstance(error, BatchItemError) else error, self._handler, record)

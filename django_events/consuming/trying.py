@@ -101,7 +101,7 @@ class Trial:
 
     def _alone(self, at: int) -> None:
         try:
-            (outcome,) = attempt(partial(self._single, at))
+            (outcome,) = attempt(self._single, at)
         except BaseException as error:  # SystemExit in a handler is a failure of the handler, not the end of a worker
             self._waits += isinstance(error, Locked)
             outcome = outcome_of(error, self._handler, self._records[at])
@@ -169,7 +169,7 @@ class Trial:
             ready = [at for at in parts.pop() if self._is_ready(at)]
             if not ready:
                 continue
-            outcomes, error = self._tried(partial(attempt, partial(self._listed, ready)))
+            outcomes, error = self._tried(partial(attempt, self._listed, ready))
             if error is None:
                 for at, outcome in zip(ready, outcomes, strict=True):
                     self._outcomes[at] = outcome
@@ -242,8 +242,9 @@ class Trial:
         if not self._may_begin(at):
             self._hold(at)
             return False
-        self._read(at)
-        if at not in self._unreadable:
+        if at not in self._events:
+            self._read(at)
+        if at in self._events:
             return True
         if self._is_behind_another(at):  # of a queue only the first may have failed, or it would fail twice
             self._hold(at)
@@ -256,15 +257,15 @@ class Trial:
         now = time.monotonic()
         until = now + max(self._until - now, 0.0) * READING
         for count, at in enumerate(positions, start=1):
-            if self._may_begin(at) and not self._is_held(at):
+            if at not in self._events and self._may_begin(at) and not self._is_held(at):
                 self._read(at)
             if time.monotonic() >= until:
                 return count
         return len(positions)
 
     def _read(self, at: int) -> None:
-        """Make the event, if there is none and that was not in vain before."""
-        if at not in self._events and at not in self._unreadable:
+        """Make the event, unless that was in vain before."""
+        if at not in self._unreadable:
             try:
                 self._events[at] = read_event(self._handler, self._records[at], self._number)
             except BaseException as error:
@@ -288,6 +289,6 @@ class Trial:
 
     def _is_held(self, at: int) -> bool:
         """Whether it comes after one of its queue that is not done with, or is that one."""
-        return bool(self._held) and at >= self._held.get(
-            queue_name(self._handler, self._records[at]), len(self._records)
-        )
+        if not self._held:
+            return False
+        return at >= self._held.get(queue_name(self._handler, self._records[at]), len(self._records))

@@ -6,7 +6,10 @@ Nothing that counts raises, or waits for anybody but another thread that counts:
 import logging
 import os
 import threading
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from django_events.harmless import harmless
@@ -75,11 +78,25 @@ class Series:
             self._child.observe(max(value, 0.0))
 
     @_harmless
-    def observe_all(self, values: Iterable[float]) -> None:
+    def observe_all(self, values: Sequence[float]) -> None:
         """Of a histogram: these were seen. Cheaper than one by one."""
         with _counting:
-            for value in values:
-                self._child.observe(value)
+            if not _observe_by_bucket(self._child, values):
+                for value in values:
+                    self._child.observe(value)
+
+
+def _observe_by_bucket(histogram: Any, values: Sequence[float]) -> bool:
+    """What the histogram's ``observe`` does with each value, once for each bucket: beside short handlers the difference
+    is a twentieth of all. False, with nothing done, for a histogram that is made of other parts than those we know."""
+    try:
+        total, buckets, bounds = histogram._sum, histogram._buckets, histogram._upper_bounds
+    except AttributeError:
+        return False
+    total.inc(sum(values))
+    for at, count in Counter(map(partial(bisect_left, bounds), values)).items():
+        buckets[at].inc(count)
+    return True
 
 
 class _Nowhere(Series):
@@ -91,7 +108,7 @@ class _Nowhere(Series):
     def add(self, amount: float = 1) -> None: ...
     def set(self, value: float) -> None: ...
     def observe(self, value: float) -> None: ...
-    def observe_all(self, values: Iterable[float]) -> None: ...
+    def observe_all(self, values: Sequence[float]) -> None: ...
 
 
 _NOWHERE = _Nowhere()
