@@ -153,9 +153,11 @@ def span(
 ) -> Iterator[Open]:
     """Inside, this span is the current one. What is raised inside is noted in it, and raised.
 
-    ``within`` is the context of its parent; None: the current one. It is linked with the spans of ``links``.
+    ``within`` is the context of its parent; None: the current one. It is linked with the spans of ``links``. Where the
+    site has set up no place for spans, the current one stays: old versions of the API would put one in its place that
+    belongs to no trace.
     """
-    opened = Open(_begin(name, kind, attributes, within, links))
+    opened = Open(_begin(name, kind, attributes, within, links) if has_provider() else None)
     try:
         yield opened
     except BaseException as error:

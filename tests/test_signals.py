@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 from django.dispatch import Signal
 
-from django_events import ConsumerGroup, Event, OnFailure, signals
+from django_events import ConsumerGroup, Event, OnFailure, Topic, signals
 from django_events.consuming import letter_writer, repair
 from django_events.consuming.group import GroupThread
 from django_events.consuming.limits import Limits
@@ -189,6 +189,33 @@ def test_a_receiver_that_fails_ends_no_group(
     assert len(broker.read(LETTERS)) == 2
     if isinstance(error, SystemExit):
         assert f"A receiver of {name} failed" in caplog.text
+
+
+def test_a_receiver_that_fails_keeps_no_event_from_being_saved(transactional_db: None) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("no")
+
+    with receiving(signals.event_saved, fail), transaction.atomic():
+        entry_made.send(EntryMade("ann", 1), key="ann")
+    assert OutgoingEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)], ids=["an error", "an end"])
+def test_a_receiver_that_fails_keeps_no_event_from_being_set_aside_and_none_from_being_sent(
+    broker: Broker, transactional_db: None, patient_sender: None, error: BaseException
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    topic = Topic("tight", dict[str, str])
+    broker.create("tight", 1, max_message_bytes="2000")
+    with transaction.atomic():
+        for filler in ("x" * 5000, "x", "x" * 5000):
+            topic.send({"filler": filler}, key="a")
+    with receiving(signals.event_set_aside, fail):
+        assert Catchup(["default"]).run_once(Stop()).sent == 1
+    assert OutgoingEvent.objects.filter(lane=None).count() == 2
+    assert len(broker.read("tight")) == 1
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)], ids=["an error", "an end"])

@@ -3,9 +3,10 @@
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import transaction
+from django.http import HttpRequest, JsonResponse
+from django.test import Client
+from django.urls import path
 from opentelemetry import baggage, context, propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -337,10 +343,31 @@ def test_without_a_place_for_spans_what_a_handler_sends_is_in_the_trace_of_its_e
 # ── the whole way ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def entries(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"event": make_entry("ann").id})
+
+
+@pytest.fixture
+def instrumented(spans: Spans, settings: Any) -> Iterator[Client]:
+    """Calls a view of a site whose requests OpenTelemetry's own instrumentation makes spans of."""
+    settings.ROOT_URLCONF = (path("entries", entries),)
+    settings.MIDDLEWARE = list(settings.MIDDLEWARE)  # it puts its own into the list
+    instrumentor = DjangoInstrumentor()
+    instrumentor.instrument()
+    yield Client()
+    instrumentor.uninstrument()
+
+
 @pytest.mark.kafka
 @pytest.mark.postgres
 def test_one_trace_from_the_request_through_another_process_to_what_the_handler_sends(
-    spans: Spans, site: Site, broker: Broker, declarations: None, consuming: Consuming, tmp_path: Path
+    spans: Spans,
+    site: Site,
+    broker: Broker,
+    declarations: None,
+    consuming: Consuming,
+    tmp_path: Path,
+    instrumented: Client,
 ) -> None:
     topics.create_missing(["ledger.entry-made"], timeout=60)
     group = ConsumerGroup("way")
@@ -349,8 +376,8 @@ def test_one_trace_from_the_request_through_another_process_to_what_the_handler_
     def forward(event: Event[EntryMade]) -> None:
         entry_closed.send(event.payload, key=event.key)
 
-    with spans.tracer.start_as_current_span("GET /entries") as request:
-        event = make_entry("ann")
+    event_id = instrumented.post("/entries").json()["event"]
+    request = spans.the("POST entries")
     file = tmp_path / "spans"
     traced = {"SPANS": str(file), "DJANGO_SETTINGS_MODULE": "tests.traced.settings"}
 
@@ -364,9 +391,10 @@ def test_one_trace_from_the_request_through_another_process_to_what_the_handler_
     create, process = spans.the("create ledger.entry-made"), spans.the("process ledger.entry-made")
     (sent,) = map(json.loads, file.read_text().splitlines())
     assert (sent["name"], sent["kind"]) == ("send ledger.entry-made", "SpanKind.CLIENT")
-    assert sent["attributes"]["messaging.message.id"] == event.id
+    assert sent["attributes"]["messaging.message.id"] == event_id
     assert sent["parent_id"] == f"0x{id_of(create)}"
-    assert sent["context"]["trace_id"] == f"0x{request.get_span_context().trace_id:032x}"
+    assert sent["context"]["trace_id"] == f"0x{trace_of(request)}"
+    assert (request.kind, parent_of(request), parent_of(create)) == (SpanKind.SERVER, None, id_of(request))
     assert parent_of(process) == id_of(create)
     assert parent_of(spans.the("create ledger.entry-closed")) == id_of(process)
     assert len({trace_of(span) for span in spans.all()}) == 1
@@ -487,6 +515,47 @@ def test_a_tracer_that_fails_harms_nothing(
     send(topic)
     assert OutgoingEvent.objects.count() == 4
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+@pytest.fixture
+def deaf_collector(spans: Spans) -> Iterator[None]:
+    """All spans go to a collector, too, that takes connections and never answers."""
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        exporter = OTLPSpanExporter(f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces", timeout=600)
+        batches = BatchSpanProcessor(exporter, max_queue_size=4, max_export_batch_size=2, schedule_delay_millis=1)
+        provider.add_span_processor(batches)
+        yield
+        exporter.shutdown()
+    batches.shutdown()
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_a_collector_that_hangs_delays_nothing(
+    deaf_collector: None,
+    topic: Topic[Payload],
+    group: ConsumerGroup,
+    consuming: Consuming,
+    transactional_db: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[int] = []
+
+    @group.exactly_once(topic)
+    def handle(event: Event[Payload]) -> None:
+        seen.append(event.payload["n"])
+
+    with sending(), consuming(group):
+        for number in range(50):
+            with transaction.atomic():
+                topic.send({"n": number}, key="a")
+        wait_for(lambda: len(seen) == 50)
+        wait_for(lambda: not OutgoingEvent.objects.exists())
+    assert seen == list(range(50))
+    lines = [record for record in caplog.records if record.name.startswith("opentelemetry.")]
+    assert [line.levelname for line in lines] == ["WARNING"], caplog.text  # the SDK's own: it throws spans away
 
 
 def test_what_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
