@@ -526,6 +526,20 @@ def test_the_way_of_a_dead_letter(broker: Broker, created: None, group: Consumer
 
 
 @pytest.mark.django_db(transaction=True)
+def test_letters_are_counted_that_were_discarded_and_not_those_whose_transaction_was_rolled_back() -> None:
+    project(a_letter(key="a"), a_letter(key="b"), a_letter(key="c"))
+    one, two, three = DeadLetter.objects.values_list("pk", flat=True)
+    labels = "clinic", "cure", DeadLetter.objects.earliest("pk").topic
+    before = value(metrics.LETTERS_DISCARDED, *labels)
+    with transaction.atomic():
+        repair.discard([three], "no", "ann")
+        transaction.set_rollback(True)
+    repair.discard([one, two], "no", "ann")
+    repair.discard([one], "again", "ann")
+    assert value(metrics.LETTERS_DISCARDED, *labels) == before + 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_open_letters_are_counted_by_state_and_closed_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     project(a_letter(key="a"), a_letter(key="b"), a_letter(key="c", automatic=False), a_letter(key="d"))
     DeadLetter.objects.filter(key_text="b").update(state="running")

@@ -527,8 +527,8 @@ def deaf_collector(spans: Spans) -> Iterator[None]:
         batches = BatchSpanProcessor(exporter, max_queue_size=4, max_export_batch_size=2, schedule_delay_millis=1)
         provider.add_span_processor(batches)
         yield
-        exporter.shutdown()
-    batches.shutdown()
+        exporter.shutdown()  # type: ignore[no-untyped-call]
+    batches.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.kafka

@@ -219,6 +219,9 @@ LETTER_ATTEMPTS = _add(
     "Tries of handlers with dead letters; outcome: resolved, failed, postponed.",
     *("group", "handler", "topic", "outcome"),
 )
+LETTERS_DISCARDED = _add(
+    "counter", "dead_letters_discarded_total", "Dead letters that somebody has discarded.", "group", "handler", "topic"
+)
 
 # ── broadcast ────────────────────────────────────────────────────────────────────────────────────────────────────
 

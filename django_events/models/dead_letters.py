@@ -7,9 +7,11 @@ Of the letters that are tried by themselves, only the oldest open one of a handl
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -359,6 +361,7 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             with transaction.atomic(using=using):
                 rows, answered = self._lock(chunk, using)
                 self._close(rows, State.DISCARDED, reason, by, using)
+                transaction.on_commit(partial(_count_discarded, rows), using=using)
             answer += answered + _done(rows)
         return answer
 
@@ -611,6 +614,13 @@ def _moved(before: int, after: int, *, is_open: bool = True) -> list[Change]:
 
 def _done(rows: Sequence[DeadLetter], undeclared: tuple[str, ...] = ()) -> Answer:
     return Answer(done=len(rows), undeclared=undeclared, changed=tuple(row.pk for row in rows))
+
+
+def _count_discarded(rows: Sequence[DeadLetter]) -> None:
+    from django_events import metrics  # not before: each web process imports the models, and few discard anything
+
+    for labels, count in Counter((row.group_name, row.handler, row.topic) for row in rows).items():
+        metrics.LETTERS_DISCARDED.of(*labels).add(count)
 
 
 def _due_first() -> dict[str, Any]:
