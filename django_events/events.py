@@ -12,8 +12,11 @@ Payload = TypeVar("Payload")
 NO_EXTENSIONS: Mapping[str, str] = MappingProxyType({})
 
 
+# Received events are made by position (receiving.py), and so are those that somebody has pickled, perhaps in another
+# version: new attributes go to the end.
 class Event(msgspec.Struct, Generic[Payload], frozen=True):
-    """An event with its CloudEvents 1.0 attributes. Immutable and thread-safe.
+    """An event with its CloudEvents 1.0 attributes. Immutable and thread-safe. If you make one yourself, as in a test,
+    name the attributes: their order may change.
 
     ``msgspec.structs.replace`` makes another of it. One that goes out has been encoded already: ``data`` and
     ``content_type`` are what will be sent.

@@ -115,7 +115,7 @@ def has_provider() -> bool:
 class Open:
     """A span that is the current one of its thread, or None in its place if it could not be opened."""
 
-    def __init__(self, begun: "tuple[Span, object] | None") -> None:
+    def __init__(self, begun: "tuple[Span, object | None] | None") -> None:
         self._begun = begun
 
     @_harmless
@@ -133,7 +133,7 @@ class Open:
     @_harmless
     def leave(self) -> None:
         """The span before it is the current one again."""
-        if self._begun:
+        if self._begun and self._begun[1] is not None:
             context.detach(self._begun[1])  # type: ignore[arg-type]
 
     @_harmless
@@ -153,11 +153,10 @@ def span(
 ) -> Iterator[Open]:
     """Inside, this span is the current one. What is raised inside is noted in it, and raised.
 
-    ``within`` is the context of its parent; None: the current one. It is linked with the spans of ``links``. Where the
-    site has set up no place for spans, the current one stays: old versions of the API would put one in its place that
-    belongs to no trace.
+    ``within`` is the context of its parent; None: the current one. It is linked with the spans of ``links``. Where
+    nobody makes spans, that context is the current one: its trace goes on.
     """
-    opened = Open(_begin(name, kind, attributes, within, links) if has_provider() else None)
+    opened = Open(_begin(name, kind, attributes, within, links))
     try:
         yield opened
     except BaseException as error:
@@ -210,9 +209,11 @@ def here() -> "Context":
 @_harmless
 def _begin(
     name: str, kind: Kind, attributes: Attributes, within: "Context | None", links: "Sequence[Context | None]"
-) -> "tuple[Span, object]":
-    begun = _start(name, kind, attributes, within, links)
-    return begun, context.attach(trace.set_span_in_context(begun, within))
+) -> "tuple[Span, object | None]":
+    begun = _start(name, kind, attributes, within, links) if has_provider() else trace.INVALID_SPAN
+    # An SDK that is disabled, and old versions of the API, make spans that belong to no trace.
+    around = trace.set_span_in_context(begun, within) if begun.get_span_context().is_valid else within
+    return begun, None if around is None else context.attach(around)
 
 
 def _start(

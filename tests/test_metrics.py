@@ -240,6 +240,7 @@ SEEN = [0.5, 1.0, 1.0, 1.5, 2.0, 7.0, 0.0, 5.0]
 def test_many_values_are_seen_as_one_by_one() -> None:
     together, singly = (Histogram("tests_of_many", "…", registry=None, buckets=(1, 2, 5)) for _ in range(2))
     prometheus.Series(together).observe_all(SEEN)
+    assert prometheus._observe_by_bucket(Histogram("tests_of_parts", "…", registry=None), SEEN)
     for seen in SEEN:
         prometheus.Series(singly).observe(seen)
     pages = [[each[:3] for each in histogram._samples() if each[0] != "_created"] for histogram in (together, singly)]

@@ -7,6 +7,7 @@ import uuid
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -138,6 +139,42 @@ def test_what_there_is_goes_to_all_idle_workers_and_only_full_units_wait_for_one
         queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
     HandingOut(group.handlers, queues, pool, None).hand_out(0.0)  # type: ignore[arg-type]
     assert pool.sizes == sizes
+
+
+def test_each_attribute_of_an_event_is_what_its_record_says(topic: Topic[Payload], group: ConsumerGroup) -> None:
+    @group.idempotent(topic)
+    def handle(event: Single) -> None: ...
+
+    headers: list[tuple[str, bytes | None]] = [
+        ("ce_specversion", b"1.1"), ("ce_id", b"one"), ("ce_source", b"shop"), ("ce_type", b"kind"),
+        ("ce_subject", b"it"), ("ce_time", b"2026-01-02T03:04:05Z"), ("ce_dataschema", b"shape"),
+        ("content-type", b"text/json"), ("ce_sequence", b"7"), ("mine", b"own"), ("empty", None),
+    ]  # fmt: skip
+    given = ReceivedRecord(Partition("units", 3), 9, b"key", b'{"n": 1}', headers, 1_500)
+    assert structs.asdict(read_event(group.handlers[0], given, 4)) == {
+        "topic": "units",
+        "key": "key",
+        "payload": {"n": 1},
+        "data": b'{"n": 1}',
+        "content_type": "text/json",
+        "id": "one",
+        "source": "shop",
+        "type": "kind",
+        "subject": "it",
+        "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "dataschema": "shape",
+        "specversion": "1.1",
+        "extensions": {"sequence": "7"},
+        "headers": (("mine", "own"), ("empty", None)),
+        "base_topic": "units",
+        "partition": 3,
+        "offset": 9,
+        "timestamp": datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC),
+        "group": "units",
+        "handler": "handle",
+        "attempt": 4,
+        "identity": ("units", "shop", "one"),
+    }
 
 
 def test_a_handler_has_no_more_units_than_it_wants(topic: Topic[Payload], group: ConsumerGroup) -> None:

@@ -361,7 +361,8 @@ class DeadLetterManager(models.Manager["DeadLetter"]):
             with transaction.atomic(using=using):
                 rows, answered = self._lock(chunk, using)
                 self._close(rows, State.DISCARDED, reason, by, using)
-                transaction.on_commit(partial(_count_discarded, rows), using=using)
+                counts = Counter((row.group_name, row.handler, row.topic) for row in rows)
+                transaction.on_commit(partial(_count_discarded, counts), using=using, robust=True)
             answer += answered + _done(rows)
         return answer
 
@@ -616,10 +617,11 @@ def _done(rows: Sequence[DeadLetter], undeclared: tuple[str, ...] = ()) -> Answe
     return Answer(done=len(rows), undeclared=undeclared, changed=tuple(row.pk for row in rows))
 
 
-def _count_discarded(rows: Sequence[DeadLetter]) -> None:
+def _count_discarded(counts: Mapping[tuple[str, str, str], int]) -> None:
+    """Count them by group, handler and topic."""
     from django_events import metrics  # not before: each web process imports the models, and few discard anything
 
-    for labels, count in Counter((row.group_name, row.handler, row.topic) for row in rows).items():
+    for labels, count in counts.items():
         metrics.LETTERS_DISCARDED.of(*labels).add(count)
 
 
