@@ -37,7 +37,7 @@ def encode(event: Event[Any]) -> Record:
 
 def sending(records: Sequence[Record]) -> AbstractContextManager[object]:
     """Around a call that sends records: a span "send", linked with those in which they were created."""
-    if not tracing.is_there:
+    if not tracing.has_provider():
         return nullcontext()
     topics = {record.topic for record in records}
     topic = topics.pop() if len(topics) == 1 else None
