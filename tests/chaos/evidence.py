@@ -47,6 +47,10 @@ Name = TypeVar("Name")
 Kind = TypeVar("Kind")
 
 
+LONGEST_STOP = 30.0
+"""Seconds; so long the other thread of a process may go on that is to stop, or is about to die."""
+
+
 class Evidence:
     """The facts of a history by what they are about. Not changed once it is built."""
 
@@ -68,7 +72,10 @@ class Evidence:
         self.deliveries = _grouped((fact.event, fact) for fact in self.all(Delivered))
         self.records = {fact.place: fact for fact in self.all(Delivered)}
         self.sendings = _grouped((event, fact) for fact in self.all(Sending) for event in fact.events)
-        self.last_sendings = {fact.process: fact for fact in self.all(Sending)}
+        self.last_sendings = {(fact.process, fact.thread): fact for fact in self.all(Sending)}
+        """The last of each thread."""
+        self.sent_last_at = {fact.process: fact.at for fact in self.all(Sending)}
+        """When each process was last about to send anything."""
         self.acknowledged_at: dict[tuple[str, int], float] = {}
         """When each process was first told that Kafka has an event."""
         for told in self.all(Acknowledged):
@@ -92,9 +99,11 @@ class Evidence:
         self.raised_at = _grouped(((fact.handler, str(fact.process)), fact) for fact in self.all(Raised))
 
     def was_left_unfinished(self, event: str) -> bool:
-        """Whether a process has ended in a round with this event: its stop does not wait for ever."""
+        """Whether a process has ended in a thread's round with this event: its stop does not wait for ever."""
         return any(
-            self.last_sendings[sending.process] is sending and (event, sending.process) not in self.sent
+            self.last_sendings[sending.process, sending.thread] is sending
+            and self.sent_last_at[sending.process] <= sending.at + LONGEST_STOP
+            and (event, sending.process) not in self.sent
             for sending in self.sendings.get(event, [])
         )
 

@@ -149,6 +149,8 @@ class Sending(Fact, frozen=True):
     """These events are about to be given to Kafka."""
 
     events: tuple[str, ...]
+    thread: str = ""
+    """Which of the process's threads does it: of a catch-up there may be two, each with rounds of its own."""
 
 
 class Acknowledged(Fact, frozen=True):
@@ -161,6 +163,8 @@ class Sent(Fact, frozen=True):
     """Kafka has acknowledged the event, and the transaction that deletes its row is committed."""
 
     event: str
+    thread: str = ""
+    """Which of the process's threads did it."""
 
 
 class Delivered(Fact, frozen=True):

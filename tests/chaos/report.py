@@ -25,6 +25,7 @@ def write_runs(page: Path, results: Sequence[Result]) -> None:
         "Faults": f"{faults.total():,}: {_listed(faults)}",
         "Times that a server could not do the plainest for more than a second": f"{falterings:,}",
         "Longest time from the last fault until all was at rest": _longest(results),
+        "Rounds of a catch-up's second thread": f"{sum(result.partner_rounds for result in results):,}",
         "Violations": _listed(violations) or "none",
     }
     table = ["| | |", "|---|---|", *[f"| {name} | {text} |" for name, text in rows.items()]]

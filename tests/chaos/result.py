@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.facts import NOTICED, AnyFact, Settled
+from tests.chaos.facts import NOTICED, AnyFact, Sending, Settled
 from tests.chaos.timeline import timeline
 from tests.chaos.violation import Violation
 
 SHOWN = 1
 """Violations of one rule that are told in full: one cause mostly makes many."""
+
+PARTNER = "django-events-catchup-partner"
+"""What the second thread of a catch-up is called."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters in the table."""
     faults: dict[str, int]
     """Number of faults by kind."""
+    partner_rounds: int
+    """Rounds of a catch-up's second thread: where there are none, nothing of it was tried."""
     falterings: int
     """How often a server could not do the plainest for more than a second."""
     settled: float | None
@@ -70,6 +75,7 @@ def summed_up(
         effects=sum(map(len, evidence.effects.values())),
         letters=sum(map(len, evidence.kept.values())),
         faults=dict(Counter(fault.kind for fault in evidence.faults if fault.kind not in NOTICED)),
+        partner_rounds=sum(sending.thread == PARTNER for sending in evidence.all(Sending)),
         falterings=len(evidence.falterings),
         settled=next((fact.seconds for fact in evidence.all(Settled)), None),
         violations=dict(Counter(violation.rule for violation in violations)),
@@ -89,6 +95,7 @@ def broken_off(seed: int, planted: str, history: Path, why: str, seconds: float)
         effects=0,
         letters=0,
         faults={},
+        partner_rounds=0,
         falterings=0,
         settled=None,
         violations={"broken off": 1},

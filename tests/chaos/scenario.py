@@ -37,7 +37,7 @@ CAST: Mapping[str, tuple[str, ...]] = {
     "web-3": ("visit",),
     "web-4": ("visit",),
     "catchup-1": ("catchup", "--interval=0.2"),
-    "catchup-2": ("catchup", "--interval=0.2"),
+    "catchup-2": ("catchup", "--interval=0.2", "--batch-size=4"),  # so few that its second thread has something to do
     "books-1": ("consume", "books"),
     "books-2": ("consume", "books"),
     "watch-1": ("consume", "watch", "shaky"),

@@ -407,6 +407,19 @@ def test_two_that_send_an_event_at_once_are_found_though_kafka_is_slow() -> None
     assert rules_broken(history) == {"what_is_gone_is_not_sent_again"}
 
 
+def test_two_threads_of_a_process_do_not_send_the_same_event() -> None:
+    twice = [
+        Sending(at=10.0 + n / 10, actor="catchup-1", process=4, thread=thread, events=("a",))
+        for n, thread in enumerate(("first", "second"))
+    ]
+    told: list[AnyFact] = [
+        Acknowledged(at=10.2, actor="catchup-1", process=4, events=("a",)),
+        Sent(at=10.3, actor="catchup-1", process=4, thread="first", event="a"),
+    ]
+    others = [fact for fact in good() if not (isinstance(fact, Sent) and fact.event == "a")]
+    assert rules_broken([*others, *twice, *told]) == {"what_is_gone_is_not_sent_again"}
+
+
 @pytest.mark.parametrize(("slowness", "broken"), [(0.8, set()), (0.2, {"duplicate_records_are_explained"})])
 def test_a_slow_kafka_may_have_caused_a_duplicate_record(slowness: float, broken: set[str]) -> None:
     first = Sending(at=10.2 - slowness, actor="web-1", process=1, events=("a",))
@@ -417,6 +430,11 @@ def test_a_slow_kafka_may_have_caused_a_duplicate_record(slowness: float, broken
 @pytest.mark.parametrize(("later", "broken"), [
     ([], set()),
     ([Sending(at=11, actor="web-1", process=7, events=("b",))], {"duplicate_records_are_explained"}),
+    ([Sending(at=11, actor="web-1", process=7, thread="another", events=("b",))], set()),
+    (
+        [Sending(at=60, actor="web-1", process=7, thread="another", events=("b",))],
+        {"duplicate_records_are_explained"},
+    ),
     (
         [
             Acknowledged(at=11, actor="web-1", process=7, events=("a",)),

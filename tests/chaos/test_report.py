@@ -15,7 +15,8 @@ PAGE = "# Page\n\n<!-- long run -->\nold\n<!-- end -->\n\n<!-- planted bugs -->\
 def result(seed: int, **changes: Any) -> Result:
     values: dict[str, Any] = {
         "seed": seed, "planted": "", "history": "", "seconds": 60.0, "committed": 1_000, "records": 1_010, "effects": 7,
-        "letters": 3, "faults": {"kill": 2, "cut": 1}, "falterings": 5, "settled": 4.2, "violations": {}, "told": (),
+        "letters": 3, "faults": {"kill": 2, "cut": 1}, "partner_rounds": 4, "falterings": 5, "settled": 4.2,
+        "violations": {}, "told": (),
     }  # fmt: skip
     return Result(**(values | changes))
 
@@ -35,7 +36,8 @@ def test_the_table_of_runs_adds_them_up(page: Path) -> None:
     for row in (
         "| Seeds | 2 (1 to 2) |", "| Events committed | 2,000 |", "| Faults | 6: kill 4, cut 2 |",
         "| Times that a server could not do the plainest for more than a second | 10 |",
-        "| Violations | a_rule 3 |", "| Longest time from the last fault until all was at rest | 10 s |",
+        "| Rounds of a catch-up's second thread | 8 |", "| Violations | a_rule 3 |",
+        "| Longest time from the last fault until all was at rest | 10 s |",
     ):  # fmt: skip
         assert row in text
 

@@ -1,5 +1,6 @@
 """Takes from the product what it knows: by its signals, and from outside of what has none."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -62,7 +63,7 @@ def transaction_of(event: Event[Any]) -> str:
 
 
 def _note_sent(event_id: str, **_: object) -> None:
-    note(Sent(event=event_id))
+    note(Sent(event=event_id, thread=threading.current_thread().name))
 
 
 def _note_handled(event: Event[Any], **_: object) -> None:
@@ -79,7 +80,7 @@ def _noting_sending(send: _Send) -> _Send:
         records = list(records)
         ids = {token: _event_id(record) for token, record in records if not is_letter(record.topic)}
         if ids:
-            note(Sending(events=tuple(ids.values())))
+            note(Sending(events=tuple(ids.values()), thread=threading.current_thread().name))
         deliveries = send(self, records, timeout)
         if told := tuple(ids[token] for token in deliveries.acknowledged if token in ids):
             note(Acknowledged(events=told))

@@ -13,7 +13,7 @@ SLOW = 0.5
 
 def duplicate_records_are_explained(evidence: Evidence) -> Iterator[Violation]:
     """An event is in Kafka twice only if a fault hit one of its senders, their connections or Kafka meanwhile, or Kafka
-    was too slow for its first sender, who does not wait for ever, or a sender ended in its last round."""
+    was too slow for its first sender, who does not wait for ever, or a process ended in a round with it."""
     for event, records in sorted(evidence.deliveries.items()):
         if len(records) < 2:
             continue
@@ -32,7 +32,8 @@ def what_is_gone_is_not_sent_again(evidence: Evidence) -> Iterator[Violation]:
     for event, ends in sorted(evidence.sent_by.items()):
         sendings = evidence.sendings.get(event, [])
         for end in ends:
-            begin = max((each.at for each in sendings if each.process == end.process and each.at <= end.at), default=0)
+            own = [each for each in sendings if (each.process, each.thread) == (end.process, end.thread)]
+            begin = max((each.at for each in own if each.at <= end.at), default=0)
             later = [each for each in sendings if begin and each.at > begin]
             if any(not evidence.was_broken({each.actor, DATABASE}, each.at, each.at) for each in later):
                 yield Violation(what=f"event {event} was sent again after it was sent for good", events=(event,))
