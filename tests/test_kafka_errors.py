@@ -23,6 +23,23 @@ def test_neither_the_broker_nor_the_time_that_it_took_makes_news() -> None:
     }
 
 
+def test_a_certificate_is_refused_in_the_same_words_each_time() -> None:
+    refused = "error:0A000086:SSL routines::certificate verify failed"
+    texts = {
+        explained(
+            KafkaError(KafkaError._SSL, f"ssl://kafka1:9092/bootstrap: {text} (after 4ms in state SSL_HANDSHAKE)")
+        )
+        for text in (
+            refused,
+            f"SSL handshake failed: {refused}: broker certificate could not be verified, verify that …",
+        )
+    }
+    assert texts == {
+        f"SSL handshake failed: {refused}. Check 'ssl.ca.location', and that the brokers' certificates are for their "
+        "names, in settings.DJANGO_EVENTS['KAFKA']"
+    }
+
+
 def test_a_refusal_is_explained_as_everything_else() -> None:
     refused: Future[None] = Future()
     text = "sasl_ssl://kafka1:9092/1: SASL authentication error: no (after 317ms in state AUTH_REQ)"

@@ -89,7 +89,7 @@ def remedy_of(error: KafkaError) -> str | None:
 
 
 def _text(error: KafkaError) -> str:
-    return _DIFFERS_EACH_TIME.sub("", error.str()).strip()
+    return _SAID_IN_TWO_WAYS.sub(r"SSL handshake failed: \1", _DIFFERS_EACH_TIME.sub("", error.str()).strip())
 
 
 _ALL_CLOSED = (
@@ -101,6 +101,9 @@ _DIFFERS_EACH_TIME = re.compile(
     r"^\w+://\S+: | from broker \S+(?=: )| \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)$"
 )
 """Which broker it was, and how long it took: with it each try would look like news."""
+
+_SAID_IN_TWO_WAYS = re.compile(r"^(?:SSL handshake failed: )?(error:[^:]*:[^:]*::certificate verify failed)(?:: .*)?$")
+"""Of a certificate librdkafka says now this much, now that it failed in a handshake, and in more words."""
 
 _OPTIONS_AT_FAULT = tuple(
     (re.compile(pattern, re.IGNORECASE), options)
