@@ -16,17 +16,29 @@ from benchmarks.place import OURS
 OWN_LOOK = "benchmark_looks"
 """A name in each statement of ours, by which it is not counted."""
 
-STATEMENTS = f"""
+
+def own_look(select: str) -> str:
+    """The same question, not counted. As a table's name it is part of what pg_stat_statements tells statements apart
+    by, which a column's name is not: of two that differ in that alone it keeps the text of whichever came first."""
+    return f"WITH {OWN_LOOK} AS ({select}) SELECT * FROM {OWN_LOOK}"
+
+
+STATEMENTS = own_look(
+    f"""
     SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(wal_bytes), 0)::bigint FROM pg_stat_statements
     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query NOT LIKE '%{OWN_LOOK}%'
-"""
-DEAD_TUPLES = f"SELECT coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint AS {OWN_LOOK} FROM pg_stat_user_tables"
-WAL = f"SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint AS {OWN_LOOK}"
-OTHERS = f"""
-    SELECT count(*) AS {OWN_LOOK} FROM pg_stat_activity WHERE datname = current_database()
+    """
+)
+DEAD_TUPLES = own_look("SELECT coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables")
+WAL = own_look("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+OTHERS = own_look(
+    f"""
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND backend_type = 'client backend' AND application_name <> '{OURS}'
-"""
-HAS_STATEMENTS = f"SELECT count(*) AS {OWN_LOOK} FROM pg_extension WHERE extname = 'pg_stat_statements'"
+    """
+)
+HAS_STATEMENTS = own_look("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'")
+CLEAR_SNAPSHOT = own_look("SELECT pg_stat_clear_snapshot()::text")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -56,15 +68,14 @@ class Counts:
 
 def can_count_statements(connection: Connection) -> bool:
     """Whether the connection's database has pg_stat_statements; creates it if the server has loaded it."""
-    loaded = f"SELECT current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%' AS {OWN_LOOK}"
-    if _one(connection, loaded):
+    if _one(connection, own_look("SELECT current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%'")):
         connection.execute(f"/* {OWN_LOOK} */ CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     return bool(_one(connection, HAS_STATEMENTS))
 
 
 def counts(connection: Connection) -> Counts:
     """The counters of the connection's database. Those of open connections may still lag behind."""
-    connection.execute(f"SELECT pg_stat_clear_snapshot() AS {OWN_LOOK}")
+    connection.execute(CLEAR_SNAPSHOT)
     statements, their_wal = _row(connection, STATEMENTS) if _one(connection, HAS_STATEMENTS) else (None, None)
     return Counts(statements, int(_one(connection, WAL)), int(_one(connection, DEAD_TUPLES)), their_wal)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from benchmarks.counters import Counts
 from django_events import Batch, ConsumerGroup, Event, signals
@@ -65,6 +65,19 @@ def test_a_hot_key_costs_no_more(broker: Broker, counting: Counting) -> None:
     statements, _, dead_tuples = per_event(found, 3_000)
     assert statements <= 0.015
     assert dead_tuples <= 1
+
+
+def test_our_own_looks_are_not_counted_whoever_has_asked_the_same_before(counting: Counting) -> None:
+    """pg_stat_statements keeps one text for all statements that it takes for the same."""
+    with counting():
+        pass  # now PostgreSQL counts
+    with connection.cursor() as cursor:  # forget this database's alone: others count at the same time
+        cursor.execute("SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = current_database()")
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'")
+    with counting() as found:
+        pass
+    assert found.counts.statements == 0
 
 
 def test_a_look_at_an_empty_outbox_costs_the_same_whatever_was_sent(broker: Broker, counting: Counting) -> None:

@@ -35,7 +35,7 @@ LOOK = 4
 """BEGIN, the statement that prepares, the one that looks, COMMIT."""
 ROUND = 4
 """BEGIN, the statement that prepares, the one that locks, COMMIT."""
-CONNECTION = 2
+CONNECTION = 1
 """What a new connection asks."""
 
 

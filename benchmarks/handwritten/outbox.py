@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from benchmarks.counters import OWN_LOOK
+from benchmarks.counters import own_look
 from benchmarks.handwritten.drain import LANES, ROWS, connect, make_producer, send_round
 
 TOPIC = "bench.measured"
@@ -79,7 +79,7 @@ def wait_until_empty(connection: "psycopg.Connection[tuple[Any, ...]]", timeout:
     """Return when nothing waits any more."""
     connection.autocommit = True
     deadline = time.monotonic() + timeout
-    look = f"SELECT EXISTS (SELECT FROM django_events_outgoingevent) AS {OWN_LOOK}"
+    look = own_look("SELECT EXISTS (SELECT FROM django_events_outgoingevent)")
     while connection.execute(look).fetchone() != (False,):
         assert time.monotonic() < deadline, f"events still wait after {timeout:g} s"
         time.sleep(0.02)

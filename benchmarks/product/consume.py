@@ -11,7 +11,7 @@ set_up_django()
 from django.db import connection, connections  # noqa: E402
 
 import django_events  # noqa: E402
-from benchmarks.counters import OWN_LOOK  # noqa: E402
+from benchmarks.counters import own_look  # noqa: E402
 from benchmarks.site.events import Measured, measured  # noqa: E402
 from benchmarks.site.models import Effect  # noqa: E402
 from django_events import ConsumerGroup, Event  # noqa: E402
@@ -112,7 +112,7 @@ def wait_for_effects(events: int) -> None:
     """Wait until the last transaction is committed."""
     with connection.cursor() as cursor:
         while True:
-            cursor.execute(f"SELECT count(*) AS {OWN_LOOK} FROM site_effect")
+            cursor.execute(own_look("SELECT count(*) FROM site_effect"))
             if cursor.fetchone()[0] >= events:
                 return
             time.sleep(0.002)

@@ -4,13 +4,13 @@ import time
 
 from django.db import connection
 
-from benchmarks.counters import OWN_LOOK
+from benchmarks.counters import own_look
 
 
 def waiting() -> int:
     """How many events wait. Its look is not counted as a statement of the product's."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) AS {OWN_LOOK} FROM django_events_outgoingevent")
+        cursor.execute(own_look("SELECT count(*) FROM django_events_outgoingevent"))
         return int(cursor.fetchone()[0])
 
 
@@ -19,7 +19,7 @@ def wait_until_empty(timeout: float = 120.0) -> None:
     deadline = time.monotonic() + timeout
     with connection.cursor() as cursor:
         while True:
-            cursor.execute(f"SELECT EXISTS (SELECT FROM django_events_outgoingevent) AS {OWN_LOOK}")
+            cursor.execute(own_look("SELECT EXISTS (SELECT FROM django_events_outgoingevent)"))
             if not cursor.fetchone()[0]:
                 return
             assert time.monotonic() < deadline, f"events still wait after {timeout:g} s"
