@@ -8,10 +8,10 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -32,20 +32,33 @@ CORE = ("specversion", "id", "type", "source", "subject", "time", "dataschema")
 _CONTENT_TYPE = "Content-Type"
 """What the content type is called among attributes, whose names in headers are all in lower case."""
 
+_KNOWN = (*CORE, _CONTENT_TYPE)
+"""What has a place of its own among the attributes of a record that is read."""
+
+_Known: TypeAlias = list[str | None]
+"""A text, or none, for each of ``_KNOWN``; an empty one counts as none."""
+
+_Others: TypeAlias = tuple[tuple[str, str | None], ...]
+"""Headers that are no attributes."""
+
+_PLACE = {name: at for at, name in enumerate(_KNOWN)}
+_IN_HEADER = {f"ce_{name}": _PLACE[name] for name in CORE} | {"content-type": _PLACE[_CONTENT_TYPE]}
+"""The place of what a header holds whose name is written as almost everybody does."""
+
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
 _RESERVED_EXTENSIONS = frozenset((*CORE, "datacontenttype", "data", "sequence"))
 
 
-class Attributes(msgspec.Struct, frozen=True, kw_only=True):
+class Attributes(msgspec.Struct, frozen=True):
     """What a record says of itself, before a handler's topic makes its body a payload. Missing means None."""
 
+    specversion: str
     id: str | None
-    source: str | None
     type: str | None
+    source: str | None
     subject: str | None
     time: datetime | None
     dataschema: str | None
-    specversion: str
     content_type: str | None
     data: bytes | None
     extensions: Mapping[str, str]
@@ -182,18 +195,36 @@ def decode(record: ReceivedRecord) -> Attributes:
     """What the record says of itself. Raises DecodeError if it cannot be read; never anything else."""
     if record.unreadable:
         raise DecodeError(f"The record {record} has headers that cannot be read: {record.unreadable}.")
-    attributes: dict[str, str] = {}
-    others: list[tuple[str, str | None]] = []
-    for name, value in record.headers:  # this loop runs for each header of every event
-        attribute = _attribute_in(name)
-        if attribute is None:
-            others.append((name, to_text(value)))
-        elif attribute not in attributes:  # of several the first one counts
-            attributes[attribute] = "" if value is None else value.decode("utf-8", "surrogateescape")
-    content_type = attributes.pop(_CONTENT_TYPE, "")
+    try:
+        known, extensions, others = _sorted_out(record.headers, bytes.decode)  # takes half as long as the other
+    except UnicodeDecodeError:
+        known, extensions, others = _sorted_out(record.headers, _escaped)
+    content_type = known[-1]
     if content_type and _media_type(content_type) == STRUCTURED:
         return _decode_structured(record)
-    return _attributes(attributes, content_type, record.value, tuple(others))
+    return _attributes(known, record.value, extensions, others)
+
+
+def _sorted_out(headers: Headers, decode: Callable[[bytes], str]) -> tuple[_Known, dict[str, str], _Others]:
+    """The attributes that CloudEvents defines, each in its place, the others by name, and what is no attribute."""
+    known: _Known = [None] * len(_KNOWN)
+    extensions: dict[str, str] = {}
+    others: list[tuple[str, str | None]] = []
+    for name, value in headers:  # this loop runs for each header of every event
+        text = None if value is None else decode(value)
+        at = _IN_HEADER.get(name)
+        if at is None:
+            attribute = _attribute_in(name)
+            if attribute is None:
+                others.append((name, text))
+                continue
+            at = _PLACE.get(attribute)
+            if at is None:
+                extensions.setdefault(attribute, text or "")
+                continue
+        if known[at] is None:  # of several the first one counts
+            known[at] = text or ""
+    return known, extensions, tuple(others)
 
 
 def with_data(record: ReceivedRecord, data: bytes, unsaid: str = JSON) -> bytes:
@@ -260,15 +291,26 @@ def made_up_id(record: ReceivedRecord, attributes: Attributes) -> str:
 
 def digest(parts: Iterable[bytes]) -> "hashlib.blake2b":
     """A 128-bit digest of the parts; where one ends and the next begins counts."""
-    pieces: list[bytes] = []
-    for part in parts:
-        pieces += (len(part).to_bytes(8, "big"), part)
-    return hashlib.blake2b(b"".join(pieces), digest_size=16)
+    return digest_of_measured(b"".join(map(measured, parts)))
+
+
+def measured(part: bytes) -> bytes:
+    """A part of what is digested, with its length before it."""
+    return len(part).to_bytes(8, "big") + part
+
+
+def digest_of_measured(parts: bytes) -> "hashlib.blake2b":
+    """The digest of parts that are measured, and follow each other."""
+    return hashlib.blake2b(parts, digest_size=16)
 
 
 def to_text(value: bytes | None) -> str | None:
     """The bytes as text; what is not UTF-8 is escaped (``surrogateescape``), so nothing is lost."""
-    return None if value is None else value.decode("utf-8", "surrogateescape")
+    return None if value is None else _escaped(value)
+
+
+def _escaped(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _is_structured(record: ReceivedRecord) -> bool:
@@ -295,7 +337,8 @@ def _decode_structured(record: ReceivedRecord) -> Attributes:
         raise DecodeError(f"The record {record} is not a CloudEvent in JSON: {error}") from error
     others = tuple((name, to_text(value)) for name, value in record.headers if name.lower() != "content-type")
     content_type = texts.pop("datacontenttype", "") or unsaid
-    return _attributes({k: v for k, v in texts.items() if v is not None}, content_type, data, others)
+    known = [*(texts.pop(name, None) for name in CORE), content_type]
+    return _attributes(known, data, {name: text for name, text in texts.items() if text is not None}, others)
 
 
 def _structured_data(envelope: dict[str, msgspec.Raw]) -> bytes | None:
@@ -322,21 +365,20 @@ def _scalar(name: str, raw: msgspec.Raw) -> str | None:
     return None if value is None else str(value)
 
 
-def _attributes(
-    given: dict[str, str], content_type: str, data: bytes | None, headers: tuple[tuple[str, str | None], ...]
-) -> Attributes:
+def _attributes(known: _Known, data: bytes | None, extensions: dict[str, str], others: _Others) -> Attributes:
+    specversion, id, type, source, subject, time, dataschema, content_type = known
     return Attributes(
-        id=given.pop("id", None) or None,
-        source=given.pop("source", None) or None,
-        type=given.pop("type", None) or None,
-        subject=given.pop("subject", None) or None,
-        time=_time(given.pop("time", "")),
-        dataschema=given.pop("dataschema", None) or None,
-        specversion=given.pop("specversion", "") or "1.0",
-        content_type=content_type or None,
-        data=data,
-        extensions=given or NO_EXTENSIONS,  # what is left
-        headers=headers,
+        specversion or "1.0",
+        id or None,
+        type or None,
+        source or None,
+        subject or None,
+        _time(time),
+        dataschema or None,
+        content_type or None,
+        data,
+        extensions or NO_EXTENSIONS,
+        others,
     )
 
 

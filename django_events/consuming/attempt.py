@@ -106,11 +106,11 @@ class Attempt:
     def _in_transaction(self, fresh: Events, using: str) -> int:
         """Call the handler; return how many of the events it is done with. The others lose their marks again."""
         driver = connections[using].connection
-        with in_database_of_handler(using), refusing_its_end(connections[using], str(self.handler)):
+        with in_database_of_handler(using), refusing_its_end(connections[using], self.handler):
             if self.handler.calling.batch:
                 self._call(fresh)
                 done = len(fresh)
-                check_unbroken(connections[using], driver, str(self.handler))
+                check_unbroken(connections[using], driver, self.handler)
             else:
                 done = self._one_after_the_other(fresh, using, driver)
         if done < len(fresh):
@@ -118,14 +118,17 @@ class Attempt:
         return done
 
     def _one_after_the_other(self, fresh: Events, using: str, driver: Any) -> int:
+        hooks = len(connections[using].run_on_commit)
         for done, event in enumerate(fresh, start=1):
-            hooks = len(connections[using].run_on_commit)
             with call_among(self.handler, event, self.events, with_spans=self.with_spans):
                 self._call([event])
-            check_unbroken(connections[using], driver, str(self.handler))
-            self.has_hook = _has_hooks_of_its_own(using, hooks)
+            connection = connections[using]  # asked for again: the handler may have replaced it
+            check_unbroken(connection, driver, self.handler)
+            new_hooks = connection.run_on_commit[hooks:]
+            self.has_hook = bool(new_hooks) and _is_of_handler(new_hooks)
             if self.has_hook or not self.go_on():
                 return done
+            hooks = len(connection.run_on_commit)
         return len(fresh)
 
     def _call(self, events: Events) -> None:
@@ -207,9 +210,9 @@ def _as_outcomes(events: Events, fresh: Events, done: int) -> list[Outcome]:
     return outcomes
 
 
-def _has_hooks_of_its_own(using: str, before: int) -> bool:
-    """Whether the handler has registered on_commit hooks, beside those of events that it sends."""
-    return any(not is_wake_up(hook) for _, hook, *_ in connections[using].run_on_commit[before:])
+def _is_of_handler(hooks: Sequence[Any]) -> bool:
+    """Whether one of these on_commit hooks is the handler's own, and not that of an event that it sends."""
+    return any(not is_wake_up(hook) for _, hook, *_ in hooks)
 
 
 def _say_hook_failed(handler: Handler, events: Events, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from django_events import metrics
+from django_events.consuming.crews import Crews
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.queues import Queues
 from django_events.consuming.work import Work
@@ -13,9 +14,9 @@ from django_events.handlers import Handler
 AHEAD = 2
 """Units for each worker, the one that it has included, so that none is idle while the group's thread is at Kafka."""
 
-
-PLENTY = 500
-"""Events of one handler that may be tried: more than its workers do while the group's thread goes its round."""
+PLENTY = 100
+"""Events of one handler that may be tried: more than its workers do while the group's thread goes its round, and no more
+than the processor's cache holds, together with those that they have."""
 
 
 class HandingOut:
@@ -33,6 +34,9 @@ class HandingOut:
         self._queues = queues
         self._workers = workers
         self._letter_writer = letter_writer
+        self._crews = Crews(
+            [handler.name for handler in handlers], workers.count, lambda handler: workers.sharing(handler).used
+        )
         self._units = 0
         self._units_of: Counter[str] = Counter()
         self.out: set[Work] = set()
@@ -40,6 +44,7 @@ class HandingOut:
 
     def hand_out(self, now: float) -> None:
         """Give out what may be tried now, a unit of each handler in turn, as long as workers have less than enough."""
+        self._crews.look(now)
         while self._letter_writer and (letter := self._queues.take_letter()):
             self.out.add(letter)
             letter.handed_out(now)
@@ -73,7 +78,8 @@ class HandingOut:
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
         have it: it begins when one comes back."""
-        free = [handler for handler in self._handlers if not (self._is_enough or self._has_enough(handler))]
+        with_batches = [handler for handler in self._handlers if handler.calling.batch]
+        free = [handler for handler in with_batches if not (self._is_enough or self._has_enough(handler))]
         batches = [(handler.calling.batch, self._queues.line(handler.name)) for handler in free]
         return min((line.since + batch.wait for batch, line in batches if batch and line.works), default=None)
 
@@ -84,8 +90,17 @@ class HandingOut:
 
     def _has_enough(self, handler: Handler) -> bool:
         """Whether as many units of this handler are with the workers as may be."""
-        at_once = handler.calling.at_once
-        return at_once is not None and self._units_of[handler.name] >= at_once
+        return self._free(handler) <= 0
+
+    def _free(self, handler: Handler) -> int:
+        """How many more units of this handler the workers may have."""
+        out, crew = self._units_of[handler.name], self._crews[handler.name]
+        most = handler.calling.at_once or self._workers.count * AHEAD
+        is_short = not handler.calling.batch and self._workers.sharing(handler.name).fitting() > 1
+        if is_short and not crew.is_whole:
+            crew.was_too_small |= out >= crew.size
+            most = min(most, crew.size)
+        return most - out
 
     def _in_turn(self) -> list[Handler]:
         """All handlers, beginning with another one each time."""
@@ -100,9 +115,7 @@ class HandingOut:
         batch = handler.calling.batch
         if batch is not None:
             return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
-        idle = self._workers.count - self._units
-        if (at_once := handler.calling.at_once) is not None:
-            idle = min(idle, at_once - self._units_of[handler.name])
+        idle = min(self._workers.count - self._units, self._free(handler))
         fitting = self._workers.sharing(handler.name).fitting()
         is_worth_a_wait = 1 < fitting <= line.works
         if idle <= 0 and self._units_of[handler.name] and not is_worth_a_wait:

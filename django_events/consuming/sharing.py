@@ -26,6 +26,8 @@ class Sharing:
     """How long a call of the handler takes, in the mean of the last ones; without what the transaction takes."""
     most: int = MOST
     """How many events a transaction has at most, for other reasons than time."""
+    used: float = 0.0
+    """Seconds of processor that its units have used so far."""
     _apart_until: float = 0.0
 
     @property

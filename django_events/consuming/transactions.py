@@ -10,9 +10,10 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events.exceptions import HandlerTransactionBroken
+from django_events.handlers import Handler
 
 
-def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: str) -> None:
+def check_unbroken(connection: BaseDatabaseWrapper, driver: Any, handler: Handler) -> None:
     """Raise HandlerTransactionBroken unless the transaction that began on ``driver`` can still be committed.
 
     Django's ``atomic`` ends without an exception when the handler caught a database error or closed the connection,
@@ -27,7 +28,7 @@ _ENDS = re.compile(r"\s*(COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION)\b(?!\s
 """A statement that ends a transaction, and not one of its savepoints."""
 
 
-def refusing_its_end(connection: BaseDatabaseWrapper, handler: str) -> AbstractContextManager[None]:
+def refusing_its_end(connection: BaseDatabaseWrapper, handler: Handler) -> AbstractContextManager[None]:
     """While this is open, a statement that would end the transaction raises HandlerTransactionBroken. After a COMMIT
     the driver begins another transaction by itself, so that nobody would notice."""
 
@@ -53,6 +54,10 @@ def works(using: str) -> bool:
         return False
 
 
+_IN_TRANSACTION = 2
+"""PQTRANS_INTRANS of libpq: psycopg's enumeration would be imported anew for each event, as not every site has it."""
+
+
 def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
     if connection.closed_in_transaction or connection.connection is not driver or not connection.in_atomic_block:
         return (
@@ -75,9 +80,7 @@ def _problem(connection: BaseDatabaseWrapper, driver: Any) -> str | None:
 def _can_commit(connection: BaseDatabaseWrapper, driver: Any) -> bool:
     """What the driver knows of the transaction, without asking the server."""
     if connection.vendor == "postgresql":
-        from psycopg.pq import TransactionStatus
-
-        return bool(driver.info.transaction_status == TransactionStatus.INTRANS)
+        return bool(driver.pgconn.transaction_status == _IN_TRANSACTION)
     if connection.vendor == "sqlite":
         return bool(driver.in_transaction)
     return True

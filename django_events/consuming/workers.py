@@ -2,11 +2,11 @@
 
 import queue
 import threading
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from django.db import connections
 
@@ -55,19 +55,28 @@ class Result(Generic[Subject]):
     """One for each record, in their order."""
 
 
+Inbox: TypeAlias = queue.SimpleQueue[Unit[Subject] | None]
+"""Of one worker. None: it ends."""
+
+
 class Workers(Generic[Subject]):
     """Daemon threads, so that a handler that never returns cannot keep the process alive. Thread-safe."""
 
     def __init__(self, count: int, name: str, deliver: Callable[[Result[Subject]], None] | None = None) -> None:
         """``deliver`` gets each result, in a worker's thread; without it they are in ``results``."""
         self.count = count
-        self._units: queue.SimpleQueue[Unit[Subject] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting: deque[Unit[Subject]] = deque()
+        self._idle: list[Inbox[Subject]] = []
+        """Of the workers that have nothing to do, each its inbox. Who was busy last is the last here, and the next to
+        work: what it needs is in the processor's cache still, and the others may close their connections."""
         self.results: queue.SimpleQueue[Result[Subject]] = queue.SimpleQueue()
         self._deliver = deliver or self.results.put
         self._sharing: defaultdict[str, Sharing] = defaultdict(Sharing)
+        self._inboxes: list[Inbox[Subject]] = [queue.SimpleQueue() for _ in range(count)]
         self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-worker-{number}", daemon=True)
-            for number in range(1, count + 1)
+            threading.Thread(target=self._run, args=[inbox], name=f"{name}-worker-{number}", daemon=True)
+            for number, inbox in enumerate(self._inboxes, start=1)
         ]
         for thread in self._threads:
             thread.start()
@@ -75,13 +84,11 @@ class Workers(Generic[Subject]):
     def take_back(self) -> None:
         """Have those units come back that wait for a worker and have a record that is not to be begun any more: their
         results say that nothing of them has begun. Whoever submits calls it; does not block."""
-        waiting: list[Unit[Subject] | None] = []
-        with suppress(queue.Empty):
-            while True:
-                waiting.append(self._units.get_nowait())
+        with self._lock:
+            waiting, self._waiting = self._waiting, deque()
         for unit in waiting:
-            if unit is None or all(unit.may_begin(at) for at in range(len(unit.records))):
-                self._units.put(unit)
+            if all(unit.may_begin(at) for at in range(len(unit.records))):
+                self.submit(unit)
             else:
                 self._deliver(Result(unit.subject, [NotBegun()] * len(unit.records)))
 
@@ -96,32 +103,41 @@ class Workers(Generic[Subject]):
 
     def submit(self, unit: Unit[Subject]) -> None:
         """Have the unit tried. Does not block; a Result follows."""
-        self._units.put(unit)
+        with self._lock:
+            if self._idle:
+                self._idle.pop().put(unit)
+            else:
+                self._waiting.append(unit)
 
     def stop(self, timeout: float) -> None:
         """Let idle threads end and close their connections; wait at most ``timeout`` seconds for each."""
-        for _ in self._threads:
-            self._units.put(None)
+        for inbox in self._inboxes:
+            inbox.put(None)
         for thread in self._threads:
             thread.join(timeout)
 
-    def _run(self) -> None:
+    def _run(self, inbox: Inbox[Subject]) -> None:
         try:
-            while (unit := self._next_unit()) is not None:
+            while (unit := self._next_unit(inbox)) is not None:
                 self._deliver(Result(unit.subject, self._try(unit)))
         finally:
             connections.close_all()
 
-    def _next_unit(self) -> Unit[Subject] | None:
+    def _next_unit(self, inbox: Inbox[Subject]) -> Unit[Subject] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(inbox)
         while True:
             try:
-                return self._units.get(timeout=IDLE)
+                return inbox.get(timeout=IDLE)
             except queue.Empty:
                 close_obsolete_connections()
 
     def _try(self, unit: Unit[Subject]) -> Sequence[Outcome]:
         """Try the unit. Never raises: a unit without a result would hold its offset for ever."""
         sharing = self.sharing(unit.handler.name)
+        used_before = time.thread_time()
         try:
             prepare_connections()
             trial = Trial(unit.handler, unit.records, unit.number, sharing, unit.may_begin, has_waited=unit.has_waited)
@@ -130,3 +146,4 @@ class Workers(Generic[Subject]):
             return [failed(error, record) for record in unit.records]
         finally:
             drop_open_transactions()
+            sharing.used += time.thread_time() - used_before

@@ -1,9 +1,10 @@
 """The marks of exactly-once handling."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar, NamedTuple
 
+import msgspec
 from django.db import connections, models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -43,7 +44,8 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
         conflict = _AGAIN if again else _NOTHING
         if connections[using].vendor == "postgresql":
             sql = _SQL_BOUNDED.format(conflict=conflict, bound=f"{max(int(patience * 1000), 1)}ms")
-            rows = fetch_binary(using, sql, [list(column) for column in zip(*chosen, strict=True)])
+            keys, *texts = zip(*chosen, strict=True)
+            rows = fetch_binary(using, sql, [_as_json([key.hex() for key in keys]), *map(_as_json, texts)])
         else:
             sql = _SQL_UNBOUNDED.format(values=", ".join([_MARK] * len(chosen)), conflict=conflict)
             found = fetch(using, sql, [value for mark in chosen for value in _mark_values(mark, using)])
@@ -53,7 +55,7 @@ class ProcessedEventManager(models.Manager["ProcessedEvent"]):
     def unmark(self, keys: Collection[bytes], using: str) -> None:
         """Delete marks that the caller's transaction has inserted."""
         if connections[using].vendor == "postgresql":  # Django would look first for what hangs on them
-            execute_binary(using, _SQL_UNMARK, [list(keys)])
+            execute_binary(using, _SQL_UNMARK, [_as_json([key.hex() for key in keys])])
         else:
             self.using(using).filter(pk__in=[uuid.UUID(bytes=key) for key in keys]).delete()
 
@@ -93,6 +95,9 @@ _COLUMNS = '"key", topic, source, event_id, group_name, handler, processed_at'
 _NOTHING = "DO NOTHING"
 _AGAIN = '("key") DO UPDATE SET processed_at = excluded.processed_at'
 
+# A column of all marks is one JSON text: psycopg would look at each text of an array for what must be escaped, which
+# takes almost as long as the INSERT itself.
+#
 # The wait for locks is bounded, and what was set before is set again, in the statement itself: as statements of their
 # own the two would cost as much as all else of a transaction. The INSERT reads from "bound", so it comes after the
 # bound; what is set at the end needs the count, so it comes after the INSERT. Local, for the sake of PgBouncer.
@@ -101,8 +106,8 @@ WITH bound AS MATERIALIZED (
     SELECT current_setting('lock_timeout') AS before, set_config('lock_timeout', '{{bound}}', true) AS now
 ), marked AS (
     INSERT INTO {_PROCESSED} ({_COLUMNS})
-    SELECT encode("key", 'hex')::uuid, topic, source, event_id, group_name, handler, CURRENT_TIMESTAMP
-    FROM bound CROSS JOIN unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+    SELECT "key"::uuid, topic, source, event_id, group_name, handler, CURRENT_TIMESTAMP
+    FROM bound CROSS JOIN ROWS FROM ({", ".join(["json_array_elements_text(%s::json)"] * 6)})
         AS given ("key", topic, source, event_id, group_name, handler)
     ON CONFLICT {{conflict}} RETURNING "key"
 )
@@ -114,9 +119,13 @@ WHERE set_config('lock_timeout', bound.before, done.number * 0 = 0) IS NOT NULL
 _SQL_UNBOUNDED = f'INSERT INTO {_PROCESSED} ({_COLUMNS}) VALUES {{values}} ON CONFLICT {{conflict}} RETURNING "key"'
 _SQL_UNMARK = (
     f'DELETE FROM {_PROCESSED} WHERE "key" = ANY (ARRAY('
-    "SELECT encode(given, 'hex')::uuid FROM unnest(%s::bytea[]) AS given))"
+    "SELECT given::uuid FROM json_array_elements_text(%s::json) AS given))"
 )
 _MARK = "(%s, %s, %s, %s, %s, %s, CURRENT_TIMESTAMP)"
+
+
+def _as_json(texts: Sequence[str]) -> str:
+    return msgspec.json.encode(texts).decode()
 
 
 def _mark_values(mark: Mark, using: str) -> tuple[object, ...]:
