@@ -8,7 +8,8 @@ from threading import Barrier
 import pytest
 
 from django_events import Batch, ConsumerGroup, Event, Topic
-from django_events.consuming.crews import ALL, FEWEST, FULL, IDLE, LOOK, MANY, ROOM, SHARE, Crew, Crews
+from django_events.consuming import workers as workers_
+from django_events.consuming.crews import FEWEST, FULL, IDLE, LOOK, MANY, ROOM, SHARE, Crew, Crews
 from django_events.consuming.handing_out import HandingOut
 from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Handled
@@ -26,25 +27,23 @@ BUSY = (FULL + MANY) / 2
 """More than enough for one processor, and not what several would be used for."""
 
 
-def crew(size: int, most: int = 16, *, was_too_small: bool = True, own: float = 1.0, usage: float = 0.0) -> Crew:
+def crew(size: int, most: int = 16, *, was_too_small: bool = True, own: float = 1.0) -> Crew:
     """One that has been this large for a while, with a handler that has used so much of what the process has."""
     made = Crew(most)
-    made.size, made.was_too_small, made._own, made._usage = size, was_too_small, own, usage
+    made.size, made.was_too_small, made._own = size, was_too_small, own
     return made
 
 
 @pytest.mark.parametrize(
     ("size", "usage", "then"),
     [
-        (2, IDLE / 2, 4),  # nothing keeps Python busy: twice as many
-        (12, IDLE / 2, 16),
+        (2, IDLE / 2, 16),  # nothing keeps Python busy
         (2, (IDLE + ROOM) / 2, 3),  # there is room: one more
         (16, (IDLE + ROOM) / 2, 16),
         (5, (ROOM + FULL) / 2, 5),  # as it should be
         (16, BUSY, 10),  # they wait for Python's lock
         (3, BUSY, FEWEST),
         (FEWEST, BUSY, FEWEST),
-        (1, BUSY, 1),
         (4, MANY + 1, 5),  # several processors work, so it is not Python's lock that is waited for
     ],
 )
@@ -55,19 +54,23 @@ def test_it_grows_where_there_is_room_and_shrinks_where_python_has_no_more(size:
     assert not changed.was_too_small
 
 
-def test_where_nothing_but_python_is_ever_waited_for_one_is_left() -> None:
-    only_computes = crew(16, usage=ALL)
-    for _ in range(20):
-        only_computes.look(1.0, 1.0)
-    assert only_computes.size == 1
-    now_and_then_waits = crew(16)
-    for _ in range(20):
-        now_and_then_waits.look(1.0, 1.0)
-        now_and_then_waits.look((ROOM + FULL) / 2, 1.0)
-    assert now_and_then_waits.size == FEWEST
+def test_calls_that_let_go_of_pythons_lock_get_more_and_more() -> None:
+    """As those that compute in C: two of them use two processors."""
+    computes_in_c = crew(16)
+    for _ in range(30):
+        computes_in_c.was_too_small = True
+        computes_in_c.look(float(computes_in_c.size), float(computes_in_c.size))
+    assert computes_in_c.size == 16
 
 
-@pytest.mark.parametrize("usage", [0.0, (IDLE + ROOM) / 2, MANY + 1])
+def test_after_a_backlog_it_is_whole_again_although_nothing_waits() -> None:
+    """So that what comes then, all at once, does not stand in one worker's unit behind a call that hangs."""
+    rested = crew(FEWEST, was_too_small=False)
+    rested.look(IDLE / 2, 0.0)
+    assert rested.is_whole
+
+
+@pytest.mark.parametrize("usage", [(IDLE + ROOM) / 2, MANY + 1])
 def test_it_does_not_grow_while_it_keeps_nothing_waiting(usage: float) -> None:
     unchanged = crew(3, was_too_small=False)
     unchanged.look(usage, usage)
@@ -207,6 +210,17 @@ def test_calls_of_which_one_takes_the_time_of_a_transaction_get_all_workers(
     assert [len(unit.records) for unit in pool.units] == [1] * pool.count
 
 
+def test_a_thread_that_seldom_looks_has_no_crews(
+    topic: Topic[Payload], group: ConsumerGroup, queues: Queues, pool: Pool
+) -> None:
+    group.idempotent(topic)(handle)
+    handing_out(group, queues, pool, 1_000)
+    given = HandingOut(group.handlers, queues, pool, has_crews=False)  # type: ignore[arg-type]
+    given._crews["handle"].size = 1
+    given.hand_out(0.0)
+    assert len(pool.units) >= pool.count
+
+
 def test_batches_have_the_workers_that_they_say(
     topic: Topic[Payload], group: ConsumerGroup, queues: Queues, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,17 +239,17 @@ def test_a_declared_concurrency_is_not_exceeded(
     assert len(pool.units) == 3
 
 
-def test_calls_that_hang_get_all_workers_again_one_after_the_other(
+def test_while_calls_hang_others_get_all_workers(
     topic: Topic[Payload], group: ConsumerGroup, queues: Queues, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is found to be too few while the process does nothing, so that other keys go on."""
     group.exactly_once(topic)(handle)
     given = handing_out(group, queues, pool, 1_000)
     given._crews["handle"].size = 1
     now = given._crews._looked_at
     monkeypatch.setattr(time, "process_time", lambda: given._crews._used)
-    for _ in range(5):
-        given.hand_out(now := now + 2 * LOOK)
+    given.hand_out(now)
+    assert len(pool.units) == 1
+    given.hand_out(now + 2 * LOOK)
     assert len(pool.units) >= pool.count
 
 
@@ -254,6 +268,29 @@ def test_of_idle_workers_the_one_that_was_busy_last_is_next(topic: Topic[Payload
         wait_for(lambda: len(workers._idle) == workers.count)
     workers.stop(30)
     assert len(threads) == 1
+
+
+def test_what_comes_while_an_idle_worker_closes_its_connections_is_for_the_others(
+    topic: Topic[Payload], group: ConsumerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection may hang when it is looked at."""
+    group.idempotent(topic)(handle)
+    closing, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        if not closing.is_set():
+            closing.set()
+            go_on.wait(timeout=60)
+
+    monkeypatch.setattr(workers_, "IDLE", 0.01)
+    monkeypatch.setattr(workers_, "close_obsolete_connections", hang)
+    workers: Workers[int] = Workers(2, "crews")
+    assert closing.wait(timeout=60)
+    for number in range(10):
+        workers.submit(Unit(number, group.handlers[0], [record(number)], 1))
+    assert [workers.results.get(timeout=60).subject for _ in range(10)] == [*range(10)]
+    go_on.set()
+    workers.stop(30)
 
 
 def test_all_workers_work_where_there_is_enough(topic: Topic[Payload], group: ConsumerGroup) -> None:

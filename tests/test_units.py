@@ -601,7 +601,7 @@ HUNDREDS = Batch(size=100, parallel=3)
 
 
 @pytest.mark.parametrize(("works", "batch", "has_plenty"), [
-    (99, None, False), (100, None, True), (599, HUNDREDS, False), (600, HUNDREDS, True),
+    (399, None, False), (400, None, True), (599, HUNDREDS, False), (600, HUNDREDS, True),
 ])  # fmt: skip
 def test_how_much_is_plenty(
     topic: Topic[Payload], group: ConsumerGroup, works: int, batch: Batch | None, has_plenty: bool

@@ -147,7 +147,7 @@ class BroadcastThread(threading.Thread):
         self._workers: Workers[list[Work]] = Workers(
             batch.parallel if batch else WORKERS, self.name, deliver=self._inbox.put
         )
-        self._handing_out = HandingOut([self._handler], self._queues, self._workers)
+        self._handing_out = HandingOut([self._handler], self._queues, self._workers, has_crews=False)
         try:
             while not self._stopping.is_set():
                 self._turn()

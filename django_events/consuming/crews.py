@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Collection
 
 FEWEST = 2
-"""Workers of a handler that now and then waits, as for the database: meanwhile another runs."""
+"""Workers that any handler may have: while one waits for the database, another runs. And with two it shows whether they
+let go of Python's lock, as what computes in C may."""
 
 LOOK = 0.02
 """Seconds between two looks: four turns of Python's threads."""
 
-IDLE, ROOM, FULL, ALL = 0.5, 0.85, 0.95, 0.98
-"""Seconds of processor that this process uses in a second. Below the first, twice as many workers may do more, below
-the second one more; above the third, they only wait for Python's lock. Above the last for a while, nothing else is ever
-waited for: then one worker does most."""
+IDLE, ROOM, FULL = 0.5, 0.85, 0.95
+"""Seconds of processor that this process uses in a second. Below the first nobody waits for Python's lock, so all
+workers may work; below the second, one more may do more; above the last, they only wait for the lock."""
 
 MANY = 1.25
 """Above this, it uses several processors: what runs lets go of Python's lock, so more workers do more."""
@@ -26,19 +26,18 @@ SHARE = 1 / 4
 """Of what the process uses: a handler that uses less is not what keeps Python busy, so fewer workers would not help."""
 
 WEIGHT = 1 / 4
-"""Of the last look in means: a handler's units end now and then, each with all that it has used."""
+"""Of the last look in the mean of a handler's use: its units end now and then, each with all that it has used."""
 
 
 class Crew:
     """The workers of one handler."""
 
-    __slots__ = ("_most", "_own", "_usage", "size", "was_too_small")
+    __slots__ = ("_most", "_own", "size", "was_too_small")
 
     def __init__(self, most: int) -> None:
         """``most``: workers of the group. It begins with all."""
         self._most = most
         self._own = 0.0
-        self._usage = 0.0
         self.size = most
         """How many it may have at once."""
         self.was_too_small = False
@@ -56,13 +55,13 @@ class Crew:
         this handler's events have used.
         """
         self._own += (own - self._own) * WEIGHT
-        self._usage += (usage - self._usage) * WEIGHT
         keeps_python_busy = usage < MANY and self._own > usage * SHARE
-        if keeps_python_busy and usage > FULL:
-            self.size = max(self.size * 2 // 3, 1 if self._usage > ALL else min(FEWEST, self.size))
+        if usage < IDLE:
+            self.size = self._most
+        elif keeps_python_busy and usage > FULL:
+            self.size = max(self.size * 2 // 3, min(FEWEST, self._most))
         elif self.was_too_small and not (keeps_python_busy and usage > ROOM):
-            more = self.size if usage < IDLE else 1
-            self.size = min(self.size + more, self._most)
+            self.size = min(self.size + 1, self._most)
         self.was_too_small = False
 
 

@@ -7,16 +7,16 @@ from django_events import metrics
 from django_events.consuming.crews import Crews
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.queues import Queues
+from django_events.consuming.sharing import MOST
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Unit, Workers
 from django_events.handlers import Handler
 
 AHEAD = 2
 """Units for each worker, the one that it has included, so that none is idle while the group's thread is at Kafka."""
-
-PLENTY = 100
-"""Events of one handler that may be tried: more than its workers do while the group's thread goes its round, and no more
-than the processor's cache holds, together with those that they have."""
+LEAST_PLENTY, MOST_PLENTY = 100, 500
+"""Events of one handler that may be tried and are more than its workers do while the group's thread goes its round. No
+more than needed: together with those that workers have, they are to fit into the processor's cache."""
 
 
 class HandingOut:
@@ -28,12 +28,16 @@ class HandingOut:
         queues: Queues,
         workers: Workers[list[Work]],
         letter_writer: LetterWriter | None = None,
+        *,
+        has_crews: bool = True,
     ) -> None:
-        """``letter_writer`` is needed where failures become dead letters."""
+        """``letter_writer`` is needed where failures become dead letters. ``has_crews``: whether short calls get fewer
+        workers while Python is busy; for those who look at least every some hundredths of a second."""
         self._handlers = list(handlers)
         self._queues = queues
         self._workers = workers
         self._letter_writer = letter_writer
+        self._has_crews = has_crews
         self._crews = Crews(
             [handler.name for handler in handlers], workers.count, lambda handler: workers.sharing(handler).used
         )
@@ -73,7 +77,7 @@ class HandingOut:
     @property
     def has_plenty(self) -> bool:
         """Whether each handler has more to try than its workers do in a moment."""
-        return all(self._queues.line(handler.name).works >= _plenty(handler) for handler in self._handlers)
+        return all(self._queues.line(handler.name).works >= self._plenty(handler) for handler in self._handlers)
 
     def next_batch_due(self) -> float | None:
         """The moment (time.monotonic) at which a batch begins although it is not full. None also while no worker could
@@ -92,12 +96,17 @@ class HandingOut:
         """Whether as many units of this handler are with the workers as may be."""
         return self._free(handler) <= 0
 
+    def _plenty(self, handler: Handler) -> int:
+        if batch := handler.calling.batch:
+            return max(MOST_PLENTY, AHEAD * batch.size * batch.parallel)
+        return min(max(LEAST_PLENTY, self._crews[handler.name].size * MOST), MOST_PLENTY)
+
     def _free(self, handler: Handler) -> int:
         """How many more units of this handler the workers may have."""
         out, crew = self._units_of[handler.name], self._crews[handler.name]
         most = handler.calling.at_once or self._workers.count * AHEAD
         is_short = not handler.calling.batch and self._workers.sharing(handler.name).fitting() > 1
-        if is_short and not crew.is_whole:
+        if self._has_crews and is_short and not crew.is_whole:
             crew.was_too_small |= out >= crew.size
             most = min(most, crew.size)
         return most - out
@@ -139,8 +148,3 @@ class HandingOut:
             has_waited=any(work.delays for work in works),
         )
         self._workers.submit(unit)
-
-
-def _plenty(handler: Handler) -> int:
-    batch = handler.calling.batch
-    return max(PLENTY, AHEAD * batch.size * batch.parallel) if batch else PLENTY

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -124,15 +125,20 @@ class Workers(Generic[Subject]):
             connections.close_all()
 
     def _next_unit(self, inbox: Inbox[Subject]) -> Unit[Subject] | None:
-        with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._idle.append(inbox)
         while True:
-            try:
+            with self._lock:
+                if self._waiting:
+                    return self._waiting.popleft()
+                self._idle.append(inbox)
+            with suppress(queue.Empty):
                 return inbox.get(timeout=IDLE)
-            except queue.Empty:
-                close_obsolete_connections()
+            with self._lock:
+                is_idle = inbox in self._idle
+                if is_idle:  # to close a connection may take a while: others can have what comes
+                    self._idle.remove(inbox)
+            if not is_idle:
+                return inbox.get()
+            close_obsolete_connections()
 
     def _try(self, unit: Unit[Subject]) -> Sequence[Outcome]:
         """Try the unit. Never raises: a unit without a result would hold its offset for ever."""
@@ -146,4 +152,5 @@ class Workers(Generic[Subject]):
             return [failed(error, record) for record in unit.records]
         finally:
             drop_open_transactions()
-            sharing.used += time.thread_time() - used_before
+            used = time.thread_time() - used_before
+            sharing.used += used
