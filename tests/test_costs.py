@@ -130,7 +130,8 @@ def test_exactly_once_costs_few_statements_beside_the_handlers_own_under_backlog
 ) -> None:
     monkeypatch.setattr(sharing, "LONGEST", 600.0)
     monkeypatch.setattr(trying, "LONGEST", 600.0)  # the time of a transaction is not over on a busy machine
-    monkeypatch.setattr(handing_out, "PLENTY", 10_000)  # all are fetched at once
+    for bound in ("LEAST_PLENTY", "MOST_PLENTY"):
+        monkeypatch.setattr(handing_out, bound, 10_000)  # all are fetched at once
     broker.create("ledger.entry-made")
     save_entries(3_000)
     Catchup(["default"]).run_once(Stop())
