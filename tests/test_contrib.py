@@ -4,29 +4,29 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
-from django.db import transaction
+import yaml
+from django.db import connection
 from django.db.models import F
 
 from django_events import metrics
-from django_events.kafka import topics
 from django_events.management.commands import catchup, consume, events
 from django_events.models import OutgoingEvent
 from tests.broker import Broker
-from tests.fixtures import make_site
-from tests.ledger.events import EntryMade, entry_made
-from tests.processes import Site
+from tests.running_demo import running
 from tests.services import REQUIRED
-from tests.services.installing import Unavailable
+from tests.services.installing import Unavailable, find
 from tests.services.kafka import KafkaServer
 from tests.services.prometheus import Prometheus, program
-from tests.services.server import free_ports
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +34,9 @@ CONTRIB = ROOT / "contrib"
 ALERTS = (CONTRIB / "prometheus" / "alerts.yml").read_text()
 DASHBOARD = (CONTRIB / "grafana" / "dashboard.json").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+
+KUBERNETES = "1.33"
+"""The version that the examples are held against."""
 
 NAMES = re.findall(r"alert: (\w+)", ALERTS)
 
@@ -119,6 +122,26 @@ def test_every_command_of_the_examples_can_be_given_and_has_time_to_stop(path: s
             assert grace > getattr(given, "shutdown_timeout", 30) + 10
             assert given.metrics_port == 9464
     assert found
+
+
+@pytest.mark.parametrize("file", sorted((CONTRIB / "kubernetes").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_kubernetes_knows_all_that_its_examples_say(file: Path) -> None:
+    for described in yaml.safe_load_all(file.read_text()):
+        kubernetes_validate.validate(described, KUBERNETES, strict=True)
+
+
+def test_compose_understands_its_file(tmp_path: Path) -> None:
+    try:
+        program = find("docker-compose", "docker-compose", "--no-install-recommends")
+    except Unavailable as error:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no docker-compose: {error}")
+    # Debian has Docker Compose 1, which takes all of the specification but the name of the whole.
+    (tmp_path / "compose.yaml").write_text(re.sub("^name: .*$", "", (CONTRIB / "compose.yaml").read_text(), flags=re.M))
+    done = subprocess.run([program, "-f", "compose.yaml", "config"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert services["web"]["command"] == ["gunicorn", "mysite.wsgi", "--bind=0.0.0.0:8000", "--workers=3"]
+    assert services["consume"]["environment"] == services["catchup"]["environment"]
 
 
 def test_compose_names_images_as_everybody_can_pull_them() -> None:
@@ -246,55 +269,55 @@ def test_each_alert_fires_alone_for_what_it_is_about_and_none_while_all_is_well(
     assert "SUCCESS" in promtool(tmp_path, "test", "rules", "tests.yml")
 
 
-@pytest.fixture
-def fragile_site(fragile: Broker, transactional_db: None, tmp_path: Path) -> Iterator[Site]:
-    site = make_site(fragile, tmp_path)
-    yield site
-    site.end()
-
-
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[tuple[Prometheus, int, int]]:
-    """One that looks at ``consume`` and ``catchup`` at these two ports, and does not wait until an alert is old."""
-    of_consume, of_catchup = free_ports(2)
-    targets = {"django-events-consume": f"127.0.0.1:{of_consume}", "django-events-catchup": f"127.0.0.1:{of_catchup}"}
-    server = Prometheus(tmp_path / "prometheus", re.sub(r"\n +for: \w+", "", ALERTS), targets)
+@contextmanager
+def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
+    """One that looks at these, by the names of their jobs, and does not wait until an alert is old."""
+    server = Prometheus(folder, re.sub(r"\n +for: \w+", "", ALERTS), targets)
     try:
         server.prepare()
         server.restart()
     except Unavailable as error:
         (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(f"no Prometheus: {error}")
-    yield server, of_consume, of_catchup
-    server.stop()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-def test_alerts_fire_while_the_broker_is_down(
-    fragile: Broker, fragile_site: Site, kafka_server: KafkaServer, prometheus: tuple[Prometheus, int, int]
+def test_alerts_fire_while_the_broker_of_the_demo_is_down(
+    fragile: Broker, transactional_db: None, kafka_server: KafkaServer, tmp_path: Path
 ) -> None:
-    server, consume_port, catchup_port = prometheus
+    env = {
+        "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict),
+        "KAFKA_BOOTSTRAP_SERVERS": fragile.bootstrap_servers,
+        "EVENTS_PREFIX": fragile.prefix,
+    }
+    targets: dict[str, str] = {}
+    with running(tmp_path, **env) as demo:
+        demo.says(r"until you press Ctrl-C:\norder ")
+        for name in ("consume", "catchup"):
+            at = demo.says(rf"manage\.py {name} runs as process \d+, with metrics at http://(\S+)/metrics\n")
+            targets[f"django-events-{name}"] = at[1]
+        with prometheus(tmp_path / "prometheus", targets) as server:
 
-    def fires(name: str) -> list[dict[str, str]]:
-        """The alerts of this name at this moment: a process that answers late for once has none in the next."""
-        return server.firing().get(name, [])
+            def fires(name: str) -> list[dict[str, str]]:
+                """The alerts of this name at this moment: a process that answers late for once has none in the next."""
+                return server.firing().get(name, [])
 
-    wait_for(lambda: topics.create_missing(["ledger.entry-made"], timeout=60))
-    fragile_site.start("consume", "audit", f"--metrics-port={consume_port}").says("audit: got ledger.entry-made")
-    sender = fragile_site.start("catchup", f"--metrics-port={catchup_port}")
-    wait_for(lambda: server.well() == {"django-events-consume", "django-events-catchup"})
-    wait_for(lambda: not server.firing())
+            wait_for(lambda: server.well() == targets.keys())
+            wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys())
 
-    kafka_server.kill()
-    with transaction.atomic():
-        entry_made.send(EntryMade("ann", 1), key="ann")
-    OutgoingEvent.objects.update(saved_at=F("saved_at") - timedelta(hours=1))
-    (old,) = wait_for(lambda: fires("DjangoEventsOutboxOld"))
-    assert (old["topic"], old["database"], old["severity"]) == ("ledger.entry-made", "default", "critical")
-    wait_for(lambda: "kafka" in {each["category"] for each in fires("DjangoEventsErrors")})
+            kafka_server.kill()
+            wait_for(OutgoingEvent.objects.exists)  # of an order that is placed all the same
+            OutgoingEvent.objects.update(saved_at=F("saved_at") - timedelta(hours=1))
+            (old,) = wait_for(lambda: fires("DjangoEventsOutboxOld"))
+            assert (old["topic"], old["database"], old["severity"]) == ("shop.order-placed", "default", "critical")
+            wait_for(lambda: "kafka" in {each["category"] for each in fires("DjangoEventsErrors")})
 
-    sender.kill()
-    wait_for(lambda: [each["job"] for each in fires("DjangoEventsProcessDown")] == ["django-events-catchup"])
-    fragile_site.start("catchup", f"--metrics-port={catchup_port}")
-    kafka_server.restart()
-    wait_for(lambda: not {"DjangoEventsOutboxOld", "DjangoEventsProcessDown"} & server.firing().keys(), timeout=300)
+            kafka_server.restart()
+            wait_for(lambda: not fires("DjangoEventsOutboxOld"), timeout=300)
+            os.kill(int(demo.says(r"manage\.py catchup runs as process (\d+)")[1]), signal.SIGKILL)
+            wait_for(lambda: [each["job"] for each in fires("DjangoEventsProcessDown")] == ["django-events-catchup"])
+    wait_for(demo.has_ended_everything)

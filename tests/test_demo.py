@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,9 @@ from testproject.billing.models import Invoice
 from testproject.demo.balance import Balance
 from testproject.mail.models import Confirmation
 from tests.processes import ROOT
+from tests.running_demo import environment, running
 from tests.test_events_command import letter
 from tests.waiting import wait_for
-
-
-def environment(env: dict[str, str]) -> dict[str, str]:
-    ours = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "KAFKA_BOOTSTRAP_SERVERS")
-    return {name: value for name, value in os.environ.items() if name not in ours} | env
 
 
 def demo(**env: str) -> "subprocess.CompletedProcess[str]":
@@ -59,57 +53,6 @@ def test_the_balance_leaves_out_what_waits_as_a_dead_letter_and_nothing_else() -
     assert not Balance([1, 2], [], [waiting]).is_all_resolved()
     Invoice.objects.create(order_id=1, total=1)
     assert not Balance([1, 2], [], [waiting]).is_even()
-
-
-class Running:
-    """The demo that goes on until it is stopped."""
-
-    def __init__(self, output: Path) -> None:
-        self._output = output
-        with output.open("wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "demo"],
-                cwd=ROOT,
-                env=environment({"TMPDIR": str(output.parent)}),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text()
-
-    def says(self, pattern: str) -> "re.Match[str]":
-        """Wait until the output has this."""
-        wait_for(lambda: re.search(pattern, self.output) or self.process.poll() is not None)
-        found = re.search(pattern, self.output)
-        assert found, self.output
-        return found
-
-    def has_ended_everything(self) -> bool:
-        numbers = re.findall(r"runs as process (\d+)", self.output)
-        assert len(numbers) == 3, self.output
-        return not any(is_running(int(number)) for number in numbers)
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process that is not just waiting to be buried."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Running]:
-    demo = Running(folder / "demo.log")
-    try:
-        yield demo
-    finally:
-        if demo.process.poll() is None:
-            os.killpg(demo.process.pid, signal.SIGKILL)
-        demo.process.wait()
 
 
 def test_the_demo_has_a_web_site_and_ends_in_good_order_with_ctrl_c(tmp_path: Path) -> None:

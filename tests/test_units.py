@@ -30,7 +30,7 @@ from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
 from django_events.consuming.queues import Queues
 from django_events.consuming.reading import read_event
-from django_events.consuming.sharing import Sharing
+from django_events.consuming.sharing import LONGEST, Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Result, Unit, Workers
@@ -139,6 +139,27 @@ def test_what_there_is_goes_to_all_idle_workers_and_only_full_units_wait_for_one
         queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
     HandingOut(group.handlers, queues, pool, None).hand_out(0.0)  # type: ignore[arg-type]
     assert pool.sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("declare", "size"),
+    [
+        (lambda group, topic: group.exactly_once(topic), 20),
+        (lambda group, topic: group.exactly_once(topic, shared_transaction=False), 8),
+        (lambda group, topic: group.idempotent(topic), 8),
+    ],
+)
+def test_one_go_of_calls_that_take_a_while_is_short_where_a_longer_one_saves_nothing(
+    topic: Topic[Payload], group: ConsumerGroup, declare: Callable[..., Any], size: int
+) -> None:
+    declare(group, topic)(print)
+    queues, pool, progress = Queues(), Pool(), Progress(PLACE)
+    pool.count = 1
+    pool.sharing(group.handlers[0].name).called(0.0025)
+    for number in range(100):
+        queues.add(Work(group.handlers[0], record(number), progress, progress.started(number, 1)), 0.0)
+    HandingOut(group.handlers, queues, pool, None).hand_out(0.0)  # type: ignore[arg-type]
+    assert pool.sizes == [size] * 2
 
 
 def test_each_attribute_of_an_event_is_what_its_record_says(topic: Topic[Payload], group: ConsumerGroup) -> None:
@@ -264,7 +285,7 @@ def test_what_is_learned_of_a_handler_is_how_long_its_calls_take(
     assert calls == list(range(13)), "52 ms"
     assert marked == [8, 4, 1]
     assert [type(outcome) for outcome in outcomes] == [Handled] * 13 + [NotBegun] * 37
-    assert known.fitting() == 12
+    assert known.fitting(LONGEST) == 12
     assert known.most >= 16
 
 
@@ -376,7 +397,7 @@ def test_slow_calls_that_fail_are_learned_from(topic: Topic[Payload], group: Con
 
     known = Sharing()
     tried(group, 2, known)
-    assert known.fitting() == 1
+    assert known.fitting(LONGEST) == 1
 
 
 def test_after_a_hook_of_the_handler_no_more_is_marked_than_it_lets_be_done(

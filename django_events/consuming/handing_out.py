@@ -7,7 +7,7 @@ from django_events import metrics
 from django_events.consuming.crews import Crews
 from django_events.consuming.letter_writer import LetterWriter
 from django_events.consuming.queues import Queues
-from django_events.consuming.sharing import MOST
+from django_events.consuming.sharing import LONGEST, LONGEST_SINGLY, MOST
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Unit, Workers
 from django_events.handlers import Handler
@@ -105,11 +105,16 @@ class HandingOut:
         """How many more units of this handler the workers may have."""
         out, crew = self._units_of[handler.name], self._crews[handler.name]
         most = handler.calling.at_once or self._workers.count * AHEAD
-        is_short = not handler.calling.batch and self._workers.sharing(handler.name).fitting() > 1
+        is_short = not handler.calling.batch and self._fitting(handler) > 1
         if self._has_crews and is_short and not crew.is_whole:
             crew.was_too_small |= out >= crew.size
             most = min(most, crew.size)
         return most - out
+
+    def _fitting(self, handler: Handler) -> int:
+        """How many events of this handler are done in one go."""
+        longest = LONGEST if handler.shares_transactions else LONGEST_SINGLY
+        return self._workers.sharing(handler.name).fitting(longest)
 
     def _in_turn(self) -> list[Handler]:
         """All handlers, beginning with another one each time."""
@@ -125,7 +130,7 @@ class HandingOut:
         if batch is not None:
             return self._queues.take(handler.name, batch.size) if line.is_full_or_old(batch, now) else []
         idle = min(self._workers.count - self._units, self._free(handler))
-        fitting = self._workers.sharing(handler.name).fitting()
+        fitting = self._fitting(handler)
         is_worth_a_wait = 1 < fitting <= line.works
         if idle <= 0 and self._units_of[handler.name] and not is_worth_a_wait:
             return []  # another of its units would wait for a worker; while it waits here, it may become more

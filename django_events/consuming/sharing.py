@@ -10,6 +10,10 @@ MOST = 50
 LONGEST = 0.05
 """Seconds that one go may take before it ends with the event that runs: what waits behind it waits no longer."""
 
+LONGEST_SINGLY = 0.02
+"""Seconds that one go is meant to take where its events share no transaction. Nothing is saved by a longer one, and it
+keeps the next events of all its keys from other workers."""
+
 APART = 60.0
 """Seconds for which a handler runs singly after others were in the way of a shared transaction: a deadlock, or a lock
 that did not come free. Short transactions hold their locks for less time."""
@@ -35,10 +39,9 @@ class Sharing:
         """Whether each event gets a transaction of its own for now."""
         return time.monotonic() < self._apart_until
 
-    def fitting(self, seconds: float | None = None) -> int:
-        """How many events are done in so many seconds, one after the other, or in the time of one go; 1 to 50."""
-        time_there_is = LONGEST if seconds is None else seconds
-        return max(1, int(min(MOST, time_there_is / self.seconds))) if self.seconds else MOST
+    def fitting(self, seconds: float) -> int:
+        """How many events are done in so many seconds, one after the other; 1 to 50."""
+        return max(1, int(min(MOST, seconds / self.seconds))) if self.seconds else MOST
 
     def called(self, seconds: float) -> None:
         """A call took so long, whether it failed or not."""

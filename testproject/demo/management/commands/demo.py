@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,18 @@ class Command(BaseCommand):
             env = {"EVENTS_LOG_LEVEL": "WARNING", **os.environ, **given}
             self._say(f"Kafka at {env['KAFKA_BOOTSTRAP_SERVERS']}")
             with Processes(env, folder) as processes:
-                self._start(processes)
+                self._start(processes, with_metrics=not once and bool(find_spec("prometheus_client")))
                 code = self._tell_story(processes, [] if once else self._open_website(processes))
             if code not in (0, INTERRUPTED):
                 self.stderr.write(processes.outputs())
             return code
 
-    def _start(self, processes: Processes) -> None:
+    def _start(self, processes: Processes, *, with_metrics: bool) -> None:
         if processes.in_front("migrate", "--verbosity=0").wait():
             raise ProcessFailed("The database could not be migrated, see above.")
         for command in ("consume", "catchup"):
-            self._say(f"manage.py {command} runs as process {processes.start(command)}")
+            arguments, told = _metrics_port() if with_metrics else ([], "")
+            self._say(f"manage.py {command} runs as process {processes.start(command, *arguments)}{told}")
         processes.wait_until(lambda: "got shop.order-placed" in processes.output("consume"), "consume")
 
     def _open_website(self, processes: Processes) -> list[str]:
@@ -78,3 +80,9 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _metrics_port() -> tuple[list[str], str]:
+    """The arguments for a port with metrics, and where that is."""
+    port = website.free_port()
+    return [f"--metrics-port={port}"], f", with metrics at http://{website.HOST}:{port}/metrics"
