@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from django.db import connection, transaction
 
-from django_events import ConsumerGroup, Event
+from django_events import ConsumerGroup, Event, metrics
 from django_events.consuming.service import Service
 from django_events.kafka import starting, topics
 from django_events.kafka.producer import Producer
@@ -29,6 +29,7 @@ from tests.fixtures import make_site
 from tests.ledger.entries import make_entry
 from tests.ledger.events import EntryMade, entry_made
 from tests.ledger.models import Account, Entry
+from tests.metering import value
 from tests.processes import Process, Site
 from tests.services.kafka import KafkaServer
 from tests.waiting import wait_for
@@ -177,6 +178,30 @@ def test_a_consumer_waits_an_outage_out(kafka_server: KafkaServer, fragile: Brok
     wait_for(lambda: Entry.objects.filter(account="ann").exists())
     consumer.signal(signal.SIGTERM)
     consumer.succeeds()
+
+
+def test_a_group_tells_when_it_last_reached_kafka(
+    kafka_server: KafkaServer,
+    declarations: None,
+    consuming: Callable[..., AbstractContextManager[Service]],
+    settings: Any,
+) -> None:
+    consumers = {**settings.DJANGO_EVENTS["KAFKA_CONSUMER"], "statistics.interval.ms": 200}
+    settings.DJANGO_EVENTS = {**settings.DJANGO_EVENTS, "KAFKA_CONSUMER": consumers}
+    group = ConsumerGroup("reaching")
+
+    @group.idempotent(entry_made)
+    def note(event: Event[EntryMade]) -> None: ...
+
+    def age() -> float:
+        return time.time() - value(metrics.LAST_POLL, group.name)
+
+    with consuming(group):
+        wait_for(lambda: age() < 2)
+        kafka_server.kill()
+        wait_for(lambda: age() > 5)
+        kafka_server.restart()
+        wait_for(lambda: age() < 2)
 
 
 def test_a_consumer_may_start_before_kafka(kafka_server: KafkaServer, fragile: Broker, site: Site) -> None:

@@ -6,7 +6,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import methodcaller
 from typing import Protocol
 
@@ -247,6 +247,11 @@ class Consumer:
     def known_end(self, partition: Partition) -> int:
         """The partition's end as the client knew it up to five seconds ago; -1 if it did not."""
         return self._statistics.known_end(partition)
+
+    def reaches_kafka(self, partitions: Collection[Partition]) -> bool:
+        """Whether it was connected with the leader of some of its partitions up to five seconds ago, or with any broker
+        if it has none."""
+        return self._statistics.reaches_some(partitions)
 
     def take_uncommitted(self) -> set[Partition]:
         """The partitions whose last commit failed; empty until the next failure."""

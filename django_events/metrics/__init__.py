@@ -189,7 +189,11 @@ PAUSED = _add(
     together="livesum",
 )
 LAST_POLL = _add(
-    "gauge", "consumer_last_poll_timestamp_seconds", "When it last looked at Kafka.", "group", together="livemin"
+    "gauge",
+    "consumer_last_poll_timestamp_seconds",
+    "When it last looked at Kafka, and was connected with it.",
+    "group",
+    together="livemin",
 )
 LAST_COMMIT = _add(
     "gauge",
