@@ -6,7 +6,9 @@ from html import escape
 from benchmarks.report import number
 from benchmarks.result import Result
 
-WIDTH, LABELS, BAR, GAP = 900, 330, 14, 14
+BARS, BAR, GAP = 490, 14, 14
+LETTER = 6.5
+"""What a letter of a label is wide, in the mean: a little more than it is in most fonts."""
 COLOURS = {"product": "#2a6f97", "yard-stick": "#b0b7bd"}
 
 
@@ -15,16 +17,19 @@ def bar_chart(results: Sequence[Result]) -> str:
     title = f"{results[0].scenario}: {results[0].unit}, {results[0].better} is better"
     longest = max([value for result in results for value in _values(result).values()], default=1.0) or 1.0
     height = 60 + len(results) * (2 * BAR + GAP)
-    bars = [text for at, result in enumerate(results) for text in _bars(result, 50 + at * (2 * BAR + GAP), longest)]
+    left = round(30 + LETTER * max(len(result.variant) for result in results))
+    width = left + BARS + 80
+    tops = [50 + at * (2 * BAR + GAP) for at in range(len(results))]
+    bars = [text for top, result in zip(tops, results, strict=True) for text in _bars(result, left, top, longest)]
     legend = [
-        f'<rect x="{LABELS + 110 * at}" y="28" width="10" height="10" fill="{colour}"/>'
-        f'<text x="{LABELS + 16 + 110 * at}" y="37">{name}</text>'
+        f'<rect x="{left + 110 * at}" y="28" width="10" height="10" fill="{colour}"/>'
+        f'<text x="{left + 16 + 110 * at}" y="37">{name}</text>'
         for at, (name, colour) in enumerate(COLOURS.items())
     ]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         f'font-size="12" role="img"><title>{escape(title)}</title>'
-        f'<rect width="{WIDTH}" height="{height}" fill="white"/>'
+        f'<rect width="{width}" height="{height}" fill="white"/>'
         f'<text x="10" y="18" font-size="14">{escape(title)}</text>{"".join(legend + bars)}</svg>\n'
     )
 
@@ -34,11 +39,11 @@ def _values(result: Result) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _bars(result: Result, top: int, longest: float) -> list[str]:
-    found = [f'<text x="{LABELS - 10}" y="{top + BAR + 4}" text-anchor="end">{escape(result.variant)}</text>']
+def _bars(result: Result, left: int, top: int, longest: float) -> list[str]:
+    found = [f'<text x="{left - 10}" y="{top + BAR + 4}" text-anchor="end">{escape(result.variant)}</text>']
     for at, (name, value) in enumerate(_values(result).items()):
-        width = (WIDTH - LABELS - 80) * value / longest
+        width = BARS * value / longest
         y = top + at * BAR
-        found.append(f'<rect x="{LABELS}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{COLOURS[name]}"/>')
-        found.append(f'<text x="{LABELS + width + 6:.1f}" y="{y + 10}">{number(value)}</text>')
+        found.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{COLOURS[name]}"/>')
+        found.append(f'<text x="{left + width + 6:.1f}" y="{y + 10}">{number(value)}</text>')
     return found

@@ -1,4 +1,4 @@
-"""What watches the product in the processes of a run: nothing, its metrics, or metrics and spans."""
+"""What watches the product in the processes of a run: nothing, its metrics, or metrics and all or some spans."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ VARIABLE = "BENCHMARK_INSTRUMENTS"
 """The environment variable that says which; without it, what is installed is used as in any site: metrics."""
 
 NOTHING, METRICS, SPANS = "nothing", "metrics", "metrics and spans"
+SAMPLED = "metrics and 1 trace of 100"
 
 
 def set_up() -> None:
@@ -21,7 +22,9 @@ def set_up() -> None:
         case "nothing":
             _hide("prometheus_client", "opentelemetry")
         case "metrics and spans":
-            _trace_everything()
+            _trace(1.0)
+        case "metrics and 1 trace of 100":
+            _trace(0.01)
 
 
 def _hide(*packages: str) -> None:
@@ -30,16 +33,17 @@ def _hide(*packages: str) -> None:
         sys.modules[package] = None  # type: ignore[assignment]
 
 
-def _trace_everything() -> None:
-    """Every span is recorded, and exported to nobody."""
+def _trace(share: float) -> None:
+    """This share of traces is recorded, and exported to nobody."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
     class Dropping(SpanExporter):
         def export(self, spans: "Sequence[ReadableSpan]") -> "SpanExportResult":
             return SpanExportResult.SUCCESS
 
-    provider = TracerProvider()
+    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(share))
     provider.add_span_processor(BatchSpanProcessor(Dropping()))
     trace.set_tracer_provider(provider)

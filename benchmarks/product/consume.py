@@ -1,5 +1,6 @@
 """``manage.py consume`` until all records are handled."""
 
+import os
 import time
 from collections import defaultdict
 from typing import Any
@@ -46,8 +47,17 @@ Calls = list[Call] | Counted
 
 
 def run(
-    clock: Clock, kind: str, group: str, events: int, workers: int, handlers: int, seconds: float
+    clock: Clock,
+    kind: str,
+    group: str,
+    events: int,
+    workers: int,
+    handlers: int,
+    seconds: float,
+    on_one_processor: bool = False,
 ) -> dict[str, Any]:
+    if on_one_processor:  # and all threads that begin from now on
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     declared = ConsumerGroup(group)
     calls = [declare(declared, kind, number, seconds) for number in range(handlers)]
     with sparing_what_there_is():

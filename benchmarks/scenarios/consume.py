@@ -32,13 +32,16 @@ class Consume(Variant):
     handlers: int = 1
     seconds: float = 0.0
     """What a call of the handler takes."""
+    on_one_processor: bool = False
+    """Whether the product's process is kept on one, as by ``taskset``. The loop's never is: it would be slower."""
 
     scenario: ClassVar[str] = "consume"
     unit: ClassVar[str] = "events/s"
 
     @property
     def name(self) -> str:
-        return f"{LABELS[self.kind]}, {_many(self.partitions, 'partition')}, {_many(self.workers, 'worker')}"
+        name = f"{LABELS[self.kind]}, {_many(self.partitions, 'partition')}, {_many(self.workers, 'worker')}"
+        return f"{name}, on one processor" if self.on_one_processor else name
 
     @property
     def events(self) -> int:
@@ -62,7 +65,8 @@ class Consume(Variant):
             "seconds": self.seconds,
         }
         if side is Side.PRODUCT:
-            return [Actor("consume", "benchmarks.product.consume", arguments, place.env(shared=True))]
+            kept = {"on_one_processor": self.on_one_processor}
+            return [Actor("consume", "benchmarks.product.consume", arguments | kept, place.env(shared=True))]
         by_hand = {"servers": place.shared.bootstrap_servers, "prefix": place.shared.prefix}
         return [Actor("loop", "benchmarks.handwritten.consume", arguments | by_hand, place.env_by_hand(shared=True))]
 
@@ -131,6 +135,11 @@ def variants(quick: bool) -> Sequence[Variant]:
             Consume(kind, Load(events[kind]), partitions, workers)
             for kind in (NO_OP, INSERT, BATCH)
             for partitions in (1, 8)
+            for workers in (1, 4, 16)
+        ),
+        *(
+            Consume(kind, Load(events[kind]), partitions=8, workers=workers, on_one_processor=True)
+            for kind in (NO_OP, INSERT, BATCH)
             for workers in (1, 4, 16)
         ),
         Memory(Load(most, keys=most // 10)),

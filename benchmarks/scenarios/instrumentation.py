@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from benchmarks.filling import Load
-from benchmarks.instruments import METRICS, NOTHING, SPANS, VARIABLE
+from benchmarks.instruments import METRICS, NOTHING, SAMPLED, SPANS, VARIABLE
 from benchmarks.place import Ground, Place
 from benchmarks.processes import Actor, Finished
 from benchmarks.scenarios import commits, drain
@@ -70,6 +70,6 @@ def variants(quick: bool) -> Sequence[Variant]:
     ]
     of_commits = commits.Commits(commits.THREAD, 8, 800 // scale)
     return [
-        *(Instrumented(each, instruments) for instruments in (METRICS, SPANS) for each in measured),
-        *(InstrumentedCommits(of_commits, instruments) for instruments in (METRICS, SPANS)),
+        *(Instrumented(each, instruments) for instruments in (METRICS, SAMPLED, SPANS) for each in measured),
+        *(InstrumentedCommits(of_commits, instruments) for instruments in (METRICS, SAMPLED, SPANS)),
     ]
