@@ -123,7 +123,7 @@ class GroupMetrics:
         metrics.IN_FLIGHT.of(name).set(sum(progress.in_hand for progress in partitions.values()))
         metrics.ASSIGNED.of(name).set(len(partitions))
         metrics.PAUSED.of(name).set(paused)
-        if consumer.reaches_kafka(partitions.keys()):
+        if consumer.reaches_kafka:
             metrics.LAST_POLL.of(name).set(now)
         if consumer.committed_at:
             metrics.LAST_COMMIT.of(name).set(consumer.committed_at)

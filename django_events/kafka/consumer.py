@@ -6,7 +6,7 @@ Owned by one thread: in librdkafka's Python client every call waits while anothe
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import methodcaller
 from typing import Protocol
 
@@ -248,10 +248,10 @@ class Consumer:
         """The partition's end as the client knew it up to five seconds ago; -1 if it did not."""
         return self._statistics.known_end(partition)
 
-    def reaches_kafka(self, partitions: Collection[Partition]) -> bool:
-        """Whether it was connected with the leader of some of its partitions up to five seconds ago, or with any broker
-        if it has none."""
-        return self._statistics.reaches_some(partitions)
+    @property
+    def reaches_kafka(self) -> bool:
+        """Whether it was connected with any broker up to five seconds ago."""
+        return self._statistics.reaches_any
 
     def take_uncommitted(self) -> set[Partition]:
         """The partitions whose last commit failed; empty until the next failure."""

@@ -8,7 +8,7 @@ stands still for ever.
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -82,15 +82,15 @@ class Statistics:
         last. None before it has spoken."""
         if not self._text:
             return None
+        reached = self._reached
         known = [(each, self._figures.partition(each)) for each in partitions]
-        return [each for each, found in known if found and (found.broker < 0 or found.broker not in self._reached)]
+        return [each for each, found in known if found and (found.broker < 0 or found.broker not in reached)]
 
-    def reaches_some(self, partitions: Collection[Partition]) -> bool:
-        """Whether the client was connected with the leader of some of these when it spoke last, or, if there are none,
-        with any broker. Also until it has spoken, but not while it is silent."""
-        if self.is_silent or not self._text:
-            return not self.is_silent
-        return len(self.cut_off(partitions) or ()) < len(partitions) if partitions else bool(self._reached)
+    @property
+    def reaches_any(self) -> bool:
+        """Whether the client was connected with any broker when it spoke last. Also until it has spoken, but not while
+        it is silent."""
+        return not self.is_silent and (not self._text or bool(self._reached))
 
     @property
     def _reached(self) -> set[int]:
