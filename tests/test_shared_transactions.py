@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
 from django_events import ConsumerGroup, Event, IgnoreError, OnFailure
-from django_events.consuming import pulse, sharing, trying
+from django_events.consuming import handing_out, pulse, sharing, trying
 from django_events.consuming.limits import Limits
 from django_events.consuming.service import Service
 from django_events.kafka import topics
@@ -37,7 +37,7 @@ def created(broker: Broker) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a transaction is never over, and no standstill is noticed, however slow the machine."""
     monkeypatch.setattr(trying, "LONGEST", 600.0)
-    monkeypatch.setattr(sharing, "LONGEST", 600.0)
+    monkeypatch.setattr(handing_out, "LONGEST", 600.0)
     monkeypatch.setattr(pulse, "LONGEST_SILENCE", 600.0)
 
 

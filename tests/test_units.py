@@ -19,7 +19,7 @@ from msgspec import structs
 from psycopg.errors import DeadlockDetected, DivisionByZero, LockNotAvailable, SerializationFailure
 
 from django_events import Batch, BatchItemError, ConsumerGroup, Event, IgnoreError, OnFailure, Topic
-from django_events.consuming import attempt, sharing, slowness, trying
+from django_events.consuming import attempt, handing_out, sharing, slowness, trying
 from django_events.consuming import group as groups
 from django_events.consuming.concluding import conclude
 from django_events.consuming.group import GroupThread
@@ -30,7 +30,7 @@ from django_events.consuming.offsets import Progress
 from django_events.consuming.outcome import Failed, Handled, NotBegun, Outcome, Postponed
 from django_events.consuming.queues import Queues
 from django_events.consuming.reading import read_event
-from django_events.consuming.sharing import LONGEST, Sharing
+from django_events.consuming.sharing import LONGEST, LONGEST_SINGLY, Sharing
 from django_events.consuming.trying import Trial
 from django_events.consuming.work import Work
 from django_events.consuming.workers import Result, Unit, Workers
@@ -55,7 +55,8 @@ PLACE = Partition("units", 0)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a unit is never over, however slow the machine."""
     monkeypatch.setattr(trying, "LONGEST", 600.0)
-    monkeypatch.setattr(sharing, "LONGEST", 600.0)
+    monkeypatch.setattr(handing_out, "LONGEST", 600.0)
+    monkeypatch.setattr(handing_out, "LONGEST_SINGLY", 600.0)
 
 
 @pytest.fixture
@@ -150,8 +151,14 @@ def test_what_there_is_goes_to_all_idle_workers_and_only_full_units_wait_for_one
     ],
 )
 def test_one_go_of_calls_that_take_a_while_is_short_where_a_longer_one_saves_nothing(
-    topic: Topic[Payload], group: ConsumerGroup, declare: Callable[..., Any], size: int
+    topic: Topic[Payload],
+    group: ConsumerGroup,
+    monkeypatch: pytest.MonkeyPatch,
+    declare: Callable[..., Any],
+    size: int,
 ) -> None:
+    monkeypatch.setattr(handing_out, "LONGEST", LONGEST)
+    monkeypatch.setattr(handing_out, "LONGEST_SINGLY", LONGEST_SINGLY)
     declare(group, topic)(print)
     queues, pool, progress = Queues(), Pool(), Progress(PLACE)
     pool.count = 1
@@ -258,7 +265,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("time.monotonic", clock)
     monkeypatch.setattr(trying, "LONGEST", 0.05)
-    monkeypatch.setattr(sharing, "LONGEST", 0.05)
+    monkeypatch.setattr(handing_out, "LONGEST", 0.05)
     return clock
 
 
